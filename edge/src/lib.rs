@@ -1,0 +1,5 @@
+//! Every touch of the outside world, turned into values and errors: no retries, no fallbacks, no policy, no log.
+
+pub mod body;
+pub mod clock;
+pub mod spool;

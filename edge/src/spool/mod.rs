@@ -1,0 +1,140 @@
+//! The spool: what the queue must not forget.
+//!
+//! One trait, one suite of tests, two stores: `DiskSpool` (sled and segment files) for the daemon, `MemorySpool` for tests. Everything
+//! that changes state is decided by `posthaste_mail::queue::ledger`; here it is only made durable, atomically, in groups. A ticket
+//! resolves when the change is on disk, never before.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::lease::Lease;
+use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::record::{
+    Accepted, BatchId, BatchRecord, BodyPlace, EnvelopeRecord, JournalEntry, RecipientRecord,
+};
+use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
+
+use crate::body::Body;
+
+/// The answer to a change: resolves once the change is durable. Dropping it does not undo the change.
+pub type Ticket<T> = Pin<Box<dyn Future<Output = Result<T, SpoolError>> + Send>>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpoolError {
+    /// No room above the reserve: refuse new mail, everything else goes on (452 4.3.1).
+    Full,
+    /// No such envelope or batch.
+    NotFound,
+    /// A record or body does not verify; what and why.
+    Damaged(String),
+    /// Another process holds this spool.
+    Locked(String),
+    /// A write or sync failed, or the spool is closing: nothing more can be promised, the process must end.
+    Broken(String),
+    /// Reading failed; the state is as it was.
+    Io(String),
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpoolError::Full => f.write_str("no space left for new messages"),
+            SpoolError::NotFound => f.write_str("not in the queue"),
+            SpoolError::Damaged(what) => write!(f, "damaged: {what}"),
+            SpoolError::Locked(what) => write!(f, "in use: {what}"),
+            SpoolError::Broken(what) => write!(f, "storage failed: {what}"),
+            SpoolError::Io(what) => write!(f, "reading the spool: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for SpoolError {}
+
+/// A batch in the hands of one attempt.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub lease: Lease,
+    pub batch: BatchRecord,
+    pub envelope: EnvelopeRecord,
+    /// Only those that still wait.
+    pub recipients: Vec<(u32, RecipientRecord)>,
+}
+
+/// One line of the schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub at: Timestamp,
+    pub batch: BatchId,
+    pub destination: DestinationKey,
+}
+
+/// An envelope with all that is stored for it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub envelope: EnvelopeRecord,
+    /// Batches that still wait, by index.
+    pub batches: Vec<(u32, BatchRecord)>,
+    /// All recipients of the envelope, by batch index and recipient index, ended ones included.
+    pub recipients: Vec<(u32, u32, RecipientRecord)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub envelopes: u64,
+    pub batches: u64,
+    /// Octets of content of waiting envelopes.
+    pub bytes: u64,
+}
+
+pub trait Spool: Send + Sync + 'static {
+    /// Stores a message; when the ticket resolves, body, records and schedule are durable (`accepted_means_on_disk`).
+    fn accept(&self, accepted: Accepted, body: Body) -> Ticket<()>;
+
+    /// Writes an attempt down and hands out the batch (`lease_before_packet`).
+    fn take(
+        &self,
+        batch: BatchId,
+        terms: Terms,
+        plan: Plan,
+        seed: u64,
+    ) -> Ticket<Result<Taken, NotLeasable>>;
+
+    /// Writes down what an attempt learned. Entries of a batch that is gone are dropped silently.
+    fn journal(&self, batch: BatchId, entries: Vec<(u32, JournalEntry)>) -> Ticket<()>;
+
+    /// Ends an attempt: journal and report are brought into the records, ended batches and envelopes removed, all in one transaction.
+    fn settle(&self, report: Report, plan: Plan, now: Timestamp, seed: u64) -> Ticket<Settlement>;
+
+    /// Makes a waiting batch due now; false when it is under lease, held, or due already.
+    fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool>;
+
+    // What follows reads, and may block on the disk: call it on a blocking thread.
+
+    /// The schedule in order of time, from after `after` up to and including `until`. Leased batches appear at their provisional time.
+    fn due(
+        &self,
+        after: Option<(Timestamp, BatchId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, SpoolError>;
+
+    /// Every lease that is stored, whoever took it.
+    fn leases(&self) -> Result<Vec<Lease>, SpoolError>;
+
+    fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError>;
+
+    /// Ids in order of arrival, from after `after`.
+    fn envelopes(
+        &self,
+        after: Option<EnvelopeId>,
+        limit: usize,
+    ) -> Result<Vec<EnvelopeId>, SpoolError>;
+
+    fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError>;
+
+    fn counts(&self) -> Counts;
+}

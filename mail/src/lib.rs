@@ -1,0 +1,29 @@
+//! What is decided about mail. No I/O, no clock, no randomness, no runtime: every function takes what it needs as an argument.
+//!
+//! The rooms, in the order a message passes them:
+//!
+//! - `address`, `envelope`: what a client hands over, parsed once.
+//! - `wire`: SMTP and LMTP as bytes and events, for both sides.
+//! - `pipeline`: which targets an address goes to.
+//! - `queue`: what is stored, who may attempt it, when to try again.
+//! - `route`: the next hop, and the hosts that serve it.
+//! - `attempt`: one delivery attempt, top to bottom.
+//! - `outcome`, `status`, `level`: what came of it.
+//! - `admin`: what an operator asks and is told.
+//!
+//! Words, one meaning each. *Envelope*: sender, recipients and flags of one accepted message. *Recipient*: one address it goes to.
+//! *Batch*: the recipients of one envelope that share a destination. *Destination*: the next hop, as a key. *Attempt*: one pass over a
+//! batch, from lookup to the last reply. *Lease*: the written-down right to make one attempt. *Journal*: what an attempt learned, on
+//! disk before anyone is told. *Outcome*: what an attempt came to for a recipient. *Target*: a configured way out. *Session*: one
+//! connection from greeting to QUIT. *Candidate*: one mail exchanger of a destination. *Notification*: the report to the sender (RFC
+//! 3464).
+
+pub mod address;
+pub mod dice;
+pub mod envelope;
+pub mod level;
+pub mod outcome;
+pub mod queue;
+pub mod route;
+pub mod status;
+pub mod time;

@@ -1,0 +1,423 @@
+//! What became of a recipient in one attempt, and the one place that maps causes to consequences.
+//!
+//! A *cause* says what happened; its *consequence* (temporary or permanent, which code) is decided here and nowhere else, by the
+//! catalogue below. Unknown means temporary. A fault of our own is temporary and never a reason to bounce.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::level::{MxLevel, TlsLevel};
+use crate::status::Enhanced;
+
+/// Where in a session something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Connect,
+    Greeting,
+    Ehlo,
+    StartTls,
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    /// While the content was being sent.
+    Content,
+    /// After the final dot.
+    Dot,
+    Rset,
+    Quit,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Connect => "connecting",
+            Stage::Greeting => "greeting",
+            Stage::Ehlo => "EHLO",
+            Stage::StartTls => "STARTTLS",
+            Stage::Auth => "AUTH",
+            Stage::Mail => "MAIL",
+            Stage::Rcpt => "RCPT",
+            Stage::Data => "DATA",
+            Stage::Content => "message content",
+            Stage::Dot => "end of data",
+            Stage::Rset => "RSET",
+            Stage::Quit => "QUIT",
+        })
+    }
+}
+
+/// What happened. Stored with waiting recipients, counted and shown to the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The peer answered with a 4yz or 5yz reply at this stage.
+    Refused(Stage),
+    /// The peer broke the protocol at this stage.
+    Protocol(Stage),
+    /// The connection ended at this stage.
+    Lost(Stage),
+    /// The peer was silent for too long at this stage.
+    TimedOut(Stage),
+    /// No address of any host could be connected to.
+    Unreachable,
+    /// The final dot was sent and no reply came: the message may have been taken.
+    UnknownAfterDot,
+    DnsFailed,
+    AddressLookupFailed,
+    NoSuchDomain,
+    NullMx,
+    NoAddress,
+    /// The mail exchanger is ourselves, or the message has been through too many hops.
+    Loop,
+    BadSender,
+    BadRecipient,
+    UnqualifiedRecipient,
+    AddressLiteral,
+    Quarantined,
+    SenderNeedsSmtputf8,
+    RecipientNeedsSmtputf8,
+    TooLarge,
+    NeedsEightBitMime,
+    /// A policy wants TLS and the session has none.
+    TlsMissing,
+    /// A policy wants a proven certificate and it is not.
+    TlsUnproven,
+    MxNotAllowed,
+    MxLevelTooLow,
+    TlsLevelTooLow,
+    RequireTlsImpossible,
+    PolicyUnavailable,
+    /// The `bounce` pipeline or a routing rule refused.
+    RejectedByRule,
+    /// A limit or a slot of our own: no attempt was made.
+    OwnLimit,
+    Suspended,
+    /// The target is of a kind that cannot take this now.
+    TargetUnavailable,
+    /// Our own spool, disk, memory or code.
+    Internal,
+    /// The daemon stopped while the attempt ran.
+    Interrupted,
+    GaveUp,
+    /// The operator ended it.
+    Operator,
+}
+
+/// What follows from a cause for the recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Temporary,
+    Permanent,
+}
+
+impl Cause {
+    /// Code, enhanced code and class when the cause did not bring a reply of its own.
+    pub fn consequence(self) -> (u16, Enhanced, Class) {
+        use Class::{Permanent, Temporary};
+        match self {
+            // Without a reply in hand these are line faults.
+            Cause::Refused(_) => (451, Enhanced(4, 0, 0), Temporary),
+            Cause::Protocol(_) => (451, Enhanced(4, 5, 0), Temporary),
+            Cause::Lost(_) | Cause::TimedOut(_) => (451, Enhanced(4, 4, 2), Temporary),
+            Cause::Unreachable => (451, Enhanced(4, 4, 1), Temporary),
+            Cause::UnknownAfterDot => (451, Enhanced(4, 4, 2), Temporary),
+            Cause::DnsFailed => (451, Enhanced(4, 4, 3), Temporary),
+            Cause::AddressLookupFailed => (451, Enhanced(4, 4, 4), Temporary),
+            Cause::NoSuchDomain => (550, Enhanced(5, 1, 2), Permanent),
+            // RFC 7505 §4: 556 5.1.10.
+            Cause::NullMx => (556, Enhanced(5, 1, 10), Permanent),
+            Cause::NoAddress => (550, Enhanced(5, 4, 4), Permanent),
+            Cause::Loop => (554, Enhanced(5, 4, 6), Permanent),
+            Cause::BadSender => (501, Enhanced(5, 1, 7), Permanent),
+            Cause::BadRecipient => (501, Enhanced(5, 1, 3), Permanent),
+            Cause::UnqualifiedRecipient => (550, Enhanced(5, 1, 1), Permanent),
+            Cause::AddressLiteral => (550, Enhanced(5, 1, 2), Permanent),
+            Cause::Quarantined => (550, Enhanced(5, 7, 0), Permanent),
+            // RFC 6531 §3.5.
+            Cause::SenderNeedsSmtputf8 => (550, Enhanced(5, 6, 7), Permanent),
+            Cause::RecipientNeedsSmtputf8 => (553, Enhanced(5, 6, 7), Permanent),
+            Cause::TooLarge => (552, Enhanced(5, 3, 4), Permanent),
+            Cause::NeedsEightBitMime => (554, Enhanced(5, 6, 3), Permanent),
+            // RFC 7672 §2.2 and RFC 8461 §5.1: what can be repaired is delayed, not bounced.
+            Cause::TlsMissing => (451, Enhanced(4, 7, 4), Temporary),
+            Cause::TlsUnproven => (451, Enhanced(4, 7, 5), Temporary),
+            Cause::MxNotAllowed => (451, Enhanced(4, 7, 0), Temporary),
+            Cause::MxLevelTooLow => (451, Enhanced(4, 7, 0), Temporary),
+            Cause::TlsLevelTooLow => (451, Enhanced(4, 7, 1), Temporary),
+            // RFC 8689 §4.2.1.
+            Cause::RequireTlsImpossible => (550, Enhanced(5, 7, 30), Permanent),
+            Cause::PolicyUnavailable => (451, Enhanced(4, 4, 3), Temporary),
+            Cause::RejectedByRule => (554, Enhanced(5, 7, 0), Permanent),
+            Cause::OwnLimit => (451, Enhanced(4, 4, 5), Temporary),
+            Cause::Suspended => (451, Enhanced(4, 3, 2), Temporary),
+            Cause::TargetUnavailable => (451, Enhanced(4, 3, 0), Temporary),
+            Cause::Internal => (451, Enhanced(4, 3, 0), Temporary),
+            Cause::Interrupted => (451, Enhanced(4, 3, 2), Temporary),
+            Cause::GaveUp => (451, Enhanced(4, 4, 7), Temporary),
+            Cause::Operator => (554, Enhanced(5, 7, 0), Permanent),
+        }
+    }
+
+    /// A short constant word for listings and counters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Refused(_) => "refused",
+            Cause::Protocol(_) => "protocol",
+            Cause::Lost(_) => "connection-lost",
+            Cause::TimedOut(_) => "timeout",
+            Cause::Unreachable => "unreachable",
+            Cause::UnknownAfterDot => "unknown-after-dot",
+            Cause::DnsFailed => "dns",
+            Cause::AddressLookupFailed => "address-lookup",
+            Cause::NoSuchDomain => "no-such-domain",
+            Cause::NullMx => "null-mx",
+            Cause::NoAddress => "no-address",
+            Cause::Loop => "loop",
+            Cause::BadSender => "bad-sender",
+            Cause::BadRecipient => "bad-recipient",
+            Cause::UnqualifiedRecipient => "unqualified-recipient",
+            Cause::AddressLiteral => "address-literal",
+            Cause::Quarantined => "quarantined",
+            Cause::SenderNeedsSmtputf8 => "sender-needs-smtputf8",
+            Cause::RecipientNeedsSmtputf8 => "recipient-needs-smtputf8",
+            Cause::TooLarge => "too-large",
+            Cause::NeedsEightBitMime => "needs-8bitmime",
+            Cause::TlsMissing => "tls-missing",
+            Cause::TlsUnproven => "tls-unproven",
+            Cause::MxNotAllowed => "mx-not-allowed",
+            Cause::MxLevelTooLow => "mx-level",
+            Cause::TlsLevelTooLow => "tls-level",
+            Cause::RequireTlsImpossible => "requiretls",
+            Cause::PolicyUnavailable => "policy-unavailable",
+            Cause::RejectedByRule => "rejected-by-rule",
+            Cause::OwnLimit => "own-limit",
+            Cause::Suspended => "suspended",
+            Cause::TargetUnavailable => "target-unavailable",
+            Cause::Internal => "internal",
+            Cause::Interrupted => "interrupted",
+            Cause::GaveUp => "gave-up",
+            Cause::Operator => "operator",
+        }
+    }
+}
+
+/// The host at the other end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// The candidate's name: MX host or configured endpoint.
+    pub host: String,
+    /// The address connected to, when a connection was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// What a session was like. Logged and counted with every outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionFacts {
+    pub mx_level: MxLevel,
+    pub tls_level: TlsLevel,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_cipher: Option<String>,
+    #[serde(default)]
+    pub reused: bool,
+}
+
+/// A failure with all that a notification, a log line and an operator need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub cause: Cause,
+    pub code: u16,
+    pub status: Enhanced,
+    /// The server's own words, or ours when no server spoke. One line, no control characters.
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Remote>,
+}
+
+impl Failure {
+    /// A failure without a reply: code and class come from the catalogue.
+    pub fn new(cause: Cause, text: impl Into<String>) -> Failure {
+        let (code, status, _) = cause.consequence();
+        Failure { cause, code, status, text: one_line(&text.into()), remote: None }
+    }
+
+    /// A failure by a reply: code and text are the server's. A status whose class disagrees with the code is replaced.
+    pub fn refused(stage: Stage, code: u16, status: Option<Enhanced>, text: &str) -> Failure {
+        let status = status
+            .filter(|s| u16::from(s.0) == code / 100)
+            .unwrap_or_else(|| Enhanced::of_class(code));
+        Failure { cause: Cause::Refused(stage), code, status, text: one_line(text), remote: None }
+    }
+
+    #[must_use]
+    pub fn from(mut self, remote: Remote) -> Failure {
+        self.remote = Some(remote);
+        self
+    }
+
+    pub fn class(&self) -> Class {
+        if self.code >= 500 { Class::Permanent } else { Class::Temporary }
+    }
+
+    /// The failure as the outcome of an attempt.
+    pub fn outcome(self) -> Outcome {
+        match (self.cause, self.class()) {
+            (Cause::UnknownAfterDot, _) => Outcome::Unknown(self),
+            (_, Class::Temporary) => Outcome::Deferred(self),
+            (_, Class::Permanent) => Outcome::Failed(self),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(remote) = &self.remote {
+            write!(f, "{} said: ", remote.host)?;
+        }
+        write!(f, "{} {} {}", self.code, self.status, self.text)
+    }
+}
+
+/// Text of a peer made fit for one line: controls become spaces, at most 1000 characters (`remote-delivery` rules for reports).
+pub fn one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .take(1000)
+        .collect();
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// A delivery: what the server said to the final dot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub code: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Enhanced>,
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Remote>,
+    /// The server offered DSN, so the duty to report success went with the message (RFC 3461 §6.2.7).
+    #[serde(default)]
+    pub dsn_passed_on: bool,
+}
+
+/// The end of one attempt for one recipient.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Delivered(Receipt),
+    /// Temporary: tried again by the plan.
+    Deferred(Failure),
+    /// Permanent: never tried again.
+    Failed(Failure),
+    /// No attempt was made (our limit, a suspended target): not counted.
+    Postponed(Failure),
+    /// The dot was sent and no reply came: counted, and waits long.
+    Unknown(Failure),
+}
+
+impl Outcome {
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Outcome::Delivered(_) => None,
+            Outcome::Deferred(f)
+            | Outcome::Failed(f)
+            | Outcome::Postponed(f)
+            | Outcome::Unknown(f) => Some(f),
+        }
+    }
+
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Delivered(_) => "delivered",
+            Outcome::Deferred(_) => "deferred",
+            Outcome::Failed(_) => "failed",
+            Outcome::Postponed(_) => "postponed",
+            Outcome::Unknown(_) => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: &[Cause] = &[
+        Cause::Unreachable,
+        Cause::UnknownAfterDot,
+        Cause::DnsFailed,
+        Cause::AddressLookupFailed,
+        Cause::NoSuchDomain,
+        Cause::NullMx,
+        Cause::NoAddress,
+        Cause::Loop,
+        Cause::BadSender,
+        Cause::BadRecipient,
+        Cause::UnqualifiedRecipient,
+        Cause::AddressLiteral,
+        Cause::Quarantined,
+        Cause::SenderNeedsSmtputf8,
+        Cause::RecipientNeedsSmtputf8,
+        Cause::TooLarge,
+        Cause::NeedsEightBitMime,
+        Cause::TlsMissing,
+        Cause::TlsUnproven,
+        Cause::MxNotAllowed,
+        Cause::MxLevelTooLow,
+        Cause::TlsLevelTooLow,
+        Cause::RequireTlsImpossible,
+        Cause::PolicyUnavailable,
+        Cause::RejectedByRule,
+        Cause::OwnLimit,
+        Cause::Suspended,
+        Cause::TargetUnavailable,
+        Cause::Internal,
+        Cause::Interrupted,
+        Cause::GaveUp,
+        Cause::Operator,
+        Cause::Lost(Stage::Data),
+        Cause::TimedOut(Stage::Data),
+        Cause::Protocol(Stage::Data),
+        Cause::Refused(Stage::Data),
+    ];
+
+    #[test]
+    fn code_status_and_class_agree() {
+        for cause in EVERY {
+            let (code, status, class) = cause.consequence();
+            assert_eq!(u16::from(status.0), code / 100, "{cause:?}");
+            assert_eq!(class == Class::Permanent, code >= 500, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn internal_fault_is_temporary() {
+        for cause in [Cause::Internal, Cause::Interrupted, Cause::OwnLimit, Cause::DnsFailed] {
+            assert!(
+                matches!(Failure::new(cause, "x").outcome(), Outcome::Deferred(_)),
+                "{cause:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_of_another_class_is_replaced() {
+        let failure = Failure::refused(Stage::Rcpt, 450, Some(Enhanced(5, 1, 1)), "no");
+        assert_eq!(failure.status, Enhanced(4, 0, 0));
+    }
+
+    #[test]
+    fn text_of_peers_stays_on_one_line() {
+        let failure = Failure::refused(Stage::Rcpt, 550, None, "no\r\nX-Evil: 1\u{1b}[31m\n");
+        assert_eq!(failure.text, "no  X-Evil: 1 [31m");
+        assert_eq!(one_line(&"x".repeat(5000)).len(), 1000);
+    }
+}

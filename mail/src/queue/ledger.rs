@@ -1,0 +1,518 @@
+//! The queue's state machine: (what is stored, what happened) -> what to store.
+//!
+//! Functions of their arguments; the spool calls them inside its transactions, and the queue actor acts on what they return.
+//! `take` writes an attempt down before it begins, `settle` brings its end into the records, also for an attempt whose task, or whose
+//! process, is gone: the journal says how far it came.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::outcome::{Cause, Failure, Outcome, Receipt};
+use crate::queue::lease::{Boot, Lease};
+use crate::queue::record::{BatchId, BatchRecord, JournalEntry, RecipientRecord, Standing};
+use crate::queue::schedule::Plan;
+use crate::time::Timestamp;
+
+/// How long recipients wait whose message may have been taken already: the other side needs time to deliver, and people to notice.
+pub const UNKNOWN_WAIT: Duration = Duration::from_secs(3600);
+
+/// Why a batch cannot be attempted now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotLeasable {
+    /// Somebody works on it.
+    Leased,
+    Held,
+    NotDue(Timestamp),
+    /// A lease of a process that is gone must be settled first.
+    Abandoned(Lease),
+}
+
+/// Who wants a lease, and for how long.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub boot: Boot,
+    pub serial: u64,
+    pub now: Timestamp,
+    /// The longest an attempt may take; its own deadline lies before this one.
+    pub span: Duration,
+}
+
+/// Writes an attempt down: the record to store, and the lease as proof.
+pub fn take(
+    id: BatchId,
+    batch: &BatchRecord,
+    terms: &Terms,
+    plan: &Plan,
+    dice: &mut Dice,
+) -> Result<(BatchRecord, Lease), NotLeasable> {
+    if batch.hold.is_some() {
+        return Err(NotLeasable::Held);
+    }
+    if let Some(lease) = &batch.lease {
+        return Err(if lease.is_void(&terms.boot, terms.now) {
+            NotLeasable::Abandoned(lease.clone())
+        } else {
+            NotLeasable::Leased
+        });
+    }
+    if batch.due > terms.now {
+        return Err(NotLeasable::NotDue(batch.due));
+    }
+    let deadline = terms.now.plus(terms.span);
+    let lease = Lease {
+        batch: id,
+        boot: terms.boot.clone(),
+        serial: terms.serial,
+        taken: terms.now,
+        deadline,
+    };
+    let attempts = batch.attempts.saturating_add(1);
+    let next = BatchRecord {
+        // Provisional: if this process dies, the batch comes back at a time that does not hammer the peer.
+        due: plan.next_due(attempts, deadline, dice),
+        attempts,
+        lease: Some(lease.clone()),
+        last_attempt: Some(terms.now),
+        ..batch.clone()
+    };
+    Ok((next, lease))
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub lease: Lease,
+    pub outcomes: Vec<(u32, Outcome)>,
+    /// Why outcomes may be missing: a panic, a deadline, a process that died.
+    pub fault: Option<Failure>,
+}
+
+/// A recipient that came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub index: u32,
+    pub end: End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Delivered(Receipt),
+    Failed {
+        failure: Failure,
+        /// A temporary failure that ran out of attempts or time.
+        gave_up: bool,
+    },
+}
+
+/// What to store after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// `None`: no recipient of the batch waits any more.
+    pub batch: Option<BatchRecord>,
+    pub changed: Vec<(u32, RecipientRecord)>,
+    pub ended: Vec<Ended>,
+    /// Recipients that wait for another attempt, with why.
+    pub waiting: Vec<(u32, Failure)>,
+}
+
+/// Everything `settle` looks at.
+#[derive(Clone, Debug)]
+pub struct Books {
+    pub batch: BatchRecord,
+    pub recipients: Vec<(u32, RecipientRecord)>,
+    pub journal: Vec<(u32, JournalEntry)>,
+}
+
+/// Brings the end of an attempt into the records.
+pub fn settle(
+    books: Books,
+    report: &Report,
+    plan: &Plan,
+    now: Timestamp,
+    dice: &mut Dice,
+) -> Settlement {
+    let current = books.batch.lease.as_ref().is_some_and(|lease| *lease == report.lease);
+    let mut batch = books.batch;
+    let mut settlement =
+        Settlement { batch: None, changed: Vec::new(), ended: Vec::new(), waiting: Vec::new() };
+    let mut counted = false;
+    let mut unknown = false;
+    let mut last_failure = None;
+    let mut pending: Vec<(u32, RecipientRecord, Failure)> = Vec::new();
+    let mut still_waiting = false;
+
+    for (index, record) in books.recipients {
+        // `delivered_is_final`: an end is never changed by a later event.
+        if !record.standing.is_waiting() {
+            continue;
+        }
+        let outcome = outcome_of(index, report, &books.journal);
+        // A late report may add a delivery, which is a fact, but never a failure.
+        if !current && !matches!(outcome, Some(Outcome::Delivered(_))) {
+            still_waiting = true;
+            continue;
+        }
+        let outcome = outcome.unwrap_or_else(|| {
+            // A missing result is temporary.
+            Outcome::Deferred(report.fault.clone().unwrap_or_else(|| {
+                Failure::new(Cause::Internal, "the attempt ended without a result")
+            }))
+        });
+        match outcome {
+            Outcome::Delivered(receipt) => {
+                counted = true;
+                let standing = Standing::Delivered { at: now, receipt: receipt.clone() };
+                let ended = RecipientRecord { standing, last_failure: None, ..record };
+                settlement.changed.push((index, ended));
+                settlement.ended.push(Ended { index, end: End::Delivered(receipt) });
+            }
+            Outcome::Failed(failure) => {
+                counted = true;
+                settlement.fail(index, record, failure, false, now);
+            }
+            Outcome::Deferred(failure) => {
+                counted = true;
+                pending.push((index, record, failure));
+            }
+            Outcome::Unknown(failure) => {
+                counted = true;
+                unknown = true;
+                pending.push((index, record, failure));
+            }
+            Outcome::Postponed(failure) => pending.push((index, record, failure)),
+        }
+    }
+
+    if current {
+        batch.lease = None;
+        // Waiting for a limit, a slot or a suspension is not an attempt.
+        if !counted {
+            batch.attempts = batch.attempts.saturating_sub(1);
+        }
+        if counted && plan.gives_up(batch.attempts, batch.arrived, now) {
+            for (index, record, failure) in pending.drain(..) {
+                settlement.fail(index, record, failure, true, now);
+            }
+        }
+        batch.due = if counted {
+            plan.next_due(batch.attempts, now, dice)
+        } else {
+            now.plus(POSTPONED_WAIT)
+        };
+        if unknown {
+            batch.due = batch.due.max(now.plus(UNKNOWN_WAIT));
+        }
+    }
+    for (index, record, failure) in pending {
+        still_waiting = true;
+        last_failure = Some(failure.clone());
+        settlement.waiting.push((index, failure.clone()));
+        settlement.changed.push((index, RecipientRecord { last_failure: Some(failure), ..record }));
+    }
+    if still_waiting {
+        batch.last_failure = last_failure.or(batch.last_failure);
+        settlement.batch = Some(batch);
+    }
+    settlement
+}
+
+/// A postponed batch looks again soon; whoever postponed it may wake it earlier.
+const POSTPONED_WAIT: Duration = Duration::from_secs(30);
+
+impl Settlement {
+    fn fail(
+        &mut self,
+        index: u32,
+        record: RecipientRecord,
+        failure: Failure,
+        gave_up: bool,
+        now: Timestamp,
+    ) {
+        let standing = Standing::Failed { at: now, failure: failure.clone() };
+        self.changed.push((index, RecipientRecord { standing, last_failure: None, ..record }));
+        self.ended.push(Ended { index, end: End::Failed { failure, gave_up } });
+    }
+}
+
+/// What is known of a recipient: the journal first, because it was on disk before anyone was told; then the report.
+fn outcome_of(index: u32, report: &Report, journal: &[(u32, JournalEntry)]) -> Option<Outcome> {
+    let mut dot_sent = false;
+    for (_, entry) in journal.iter().filter(|(i, _)| *i == index) {
+        match entry {
+            JournalEntry::Settled(outcome) => return Some(outcome.clone()),
+            JournalEntry::DotSent => dot_sent = true,
+        }
+    }
+    if let Some((_, outcome)) = report.outcomes.iter().find(|(i, _)| *i == index) {
+        return Some(outcome.clone());
+    }
+    dot_sent.then(|| {
+        Outcome::Unknown(Failure::new(
+            Cause::UnknownAfterDot,
+            "the message was sent completely, the reply is not known",
+        ))
+    })
+}
+
+/// The operator wants an attempt now. A batch under lease is left alone.
+pub fn retry_now(batch: &BatchRecord, now: Timestamp) -> Option<BatchRecord> {
+    if batch.lease.is_some() || batch.hold.is_some() || batch.due <= now {
+        return None;
+    }
+    Some(BatchRecord { due: now, ..batch.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Mailbox;
+    use crate::envelope::{EnvelopeId, Recipient};
+    use crate::outcome::Stage;
+    use crate::route::destination::DestinationKey;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn boot(number: u64) -> Boot {
+        Boot { node: "mx".into(), number }
+    }
+
+    fn id() -> BatchId {
+        BatchId { envelope: EnvelopeId::new(NOW, &mut Dice::new(1)), index: 0 }
+    }
+
+    fn fresh() -> BatchRecord {
+        BatchRecord {
+            destination: DestinationKey::Unqualified,
+            arrived: NOW,
+            due: NOW,
+            attempts: 0,
+            lease: None,
+            hold: None,
+            last_attempt: None,
+            last_failure: None,
+        }
+    }
+
+    fn terms(number: u64, now: Timestamp) -> Terms {
+        Terms { boot: boot(number), serial: 1, now, span: Duration::from_secs(600) }
+    }
+
+    fn people(count: u32) -> Vec<(u32, RecipientRecord)> {
+        let person = |i| Mailbox::parse(&format!("r{i}@example.org")).unwrap();
+        (0..count).map(|i| (i, RecipientRecord::new(Recipient::new(person(i))))).collect()
+    }
+
+    fn ok() -> Outcome {
+        let text = "ok".to_string();
+        Outcome::Delivered(Receipt {
+            code: 250,
+            status: None,
+            text,
+            remote: None,
+            dsn_passed_on: false,
+        })
+    }
+
+    fn soft() -> Outcome {
+        Failure::refused(Stage::Rcpt, 450, None, "later").outcome()
+    }
+
+    fn hard() -> Outcome {
+        Failure::refused(Stage::Rcpt, 550, None, "never").outcome()
+    }
+
+    struct Run {
+        plan: Plan,
+        outcomes: Vec<(u32, Outcome)>,
+        journal: Vec<(u32, JournalEntry)>,
+        people: u32,
+        stale: bool,
+        attempts_before: u32,
+    }
+
+    impl Default for Run {
+        fn default() -> Run {
+            Run {
+                plan: Plan::default(),
+                outcomes: vec![(0, ok())],
+                journal: Vec::new(),
+                people: 1,
+                stale: false,
+                attempts_before: 0,
+            }
+        }
+    }
+
+    impl Run {
+        fn settle(self) -> Settlement {
+            let before = BatchRecord { attempts: self.attempts_before, ..fresh() };
+            let mut dice = Dice::new(9);
+            let (batch, mut lease) =
+                take(id(), &before, &terms(1, NOW), &self.plan, &mut dice).unwrap();
+            if self.stale {
+                lease.serial += 1;
+            }
+            let report = Report { lease, outcomes: self.outcomes, fault: None };
+            let books = Books { batch, recipients: people(self.people), journal: self.journal };
+            settle(books, &report, &self.plan, NOW.plus(Duration::from_secs(5)), &mut dice)
+        }
+    }
+
+    #[test]
+    fn lease_before_packet() {
+        let (batch, lease) =
+            take(id(), &fresh(), &terms(1, NOW), &Plan::default(), &mut Dice::new(1)).unwrap();
+        assert_eq!(batch.attempts, 1);
+        assert_eq!(batch.lease.as_ref(), Some(&lease));
+        assert!(batch.due > lease.deadline); // provisional: deadline, then the whole delay
+    }
+
+    #[test]
+    fn one_lease_at_a_time() {
+        let plan = Plan::default();
+        let (batch, lease) =
+            take(id(), &fresh(), &terms(1, NOW), &plan, &mut Dice::new(1)).unwrap();
+        let again = |number, now| take(id(), &batch, &terms(number, now), &plan, &mut Dice::new(1));
+        assert_eq!(again(1, NOW), Err(NotLeasable::Leased));
+        assert_eq!(again(2, NOW), Err(NotLeasable::Abandoned(lease.clone()))); // we were restarted
+        assert_eq!(again(1, lease.deadline), Err(NotLeasable::Abandoned(lease)));
+    }
+
+    #[test]
+    fn a_batch_waits_for_its_time_and_for_the_operator() {
+        let later = BatchRecord { due: NOW.plus(Duration::from_secs(1)), ..fresh() };
+        let got = take(id(), &later, &terms(1, NOW), &Plan::default(), &mut Dice::new(1));
+        assert_eq!(got, Err(NotLeasable::NotDue(later.due)));
+        let hold = Hold { reason: "why".into(), by: "root".into(), since: NOW };
+        let held = BatchRecord { hold: Some(hold), ..fresh() };
+        let got = take(id(), &held, &terms(1, NOW), &Plan::default(), &mut Dice::new(1));
+        assert_eq!(got, Err(NotLeasable::Held));
+    }
+    use crate::queue::record::Hold;
+
+    #[test]
+    fn each_recipient_goes_its_own_way() {
+        let outcomes = vec![(0, ok()), (1, soft()), (2, hard())];
+        let settlement = Run { outcomes, people: 4, ..Run::default() }.settle();
+        let batch = settlement.batch.unwrap();
+        assert_eq!(settlement.ended.iter().map(|e| e.index).collect::<Vec<_>>(), [0, 2]);
+        // 1 was refused for a while, of 3 nothing is known: both are tried again.
+        assert_eq!(settlement.waiting.iter().map(|w| w.0).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(settlement.waiting[1].1.cause, Cause::Internal);
+        assert!(batch.lease.is_none());
+        let wait = batch.due.since(NOW).as_secs_f64() / 60.0;
+        assert!((16.2..20.0).contains(&wait), "{wait}");
+    }
+
+    #[test]
+    fn nothing_waits_when_all_ended() {
+        assert_eq!(Run::default().settle().batch, None);
+        assert_eq!(Run { outcomes: vec![(0, hard())], ..Run::default() }.settle().batch, None);
+    }
+
+    #[test]
+    fn the_last_attempt_gives_up() {
+        let plan = Plan { max_tries: 3, ..Plan::default() };
+        let run = Run { plan, outcomes: vec![(0, soft())], attempts_before: 2, ..Run::default() };
+        let settlement = run.settle();
+        assert_eq!(settlement.batch, None);
+        assert!(matches!(settlement.ended[0].end, End::Failed { gave_up: true, .. }));
+    }
+
+    #[test]
+    fn waiting_for_ourselves_is_not_an_attempt() {
+        let plan = Plan { max_tries: 1, ..Plan::default() };
+        let postponed = Outcome::Postponed(Failure::new(Cause::OwnLimit, "destination limit"));
+        let settlement = Run { plan, outcomes: vec![(0, postponed)], ..Run::default() }.settle();
+        let batch = settlement.batch.unwrap();
+        assert_eq!(batch.attempts, 0);
+        assert!(batch.due.since(NOW) < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_journal_outranks_the_report() {
+        let journal = vec![(0, JournalEntry::DotSent), (0, JournalEntry::Settled(ok()))];
+        let settlement = Run { journal, outcomes: vec![(0, soft())], ..Run::default() }.settle();
+        assert_eq!(
+            settlement.ended[0].end,
+            match ok() {
+                Outcome::Delivered(receipt) => End::Delivered(receipt),
+                _ => unreachable!(),
+            }
+        );
+    }
+
+    #[test]
+    fn silence_after_the_dot_waits_long() {
+        let journal = vec![(0, JournalEntry::DotSent)];
+        let settlement = Run { journal, outcomes: vec![], ..Run::default() }.settle();
+        let batch = settlement.batch.unwrap();
+        assert_eq!(batch.last_failure.unwrap().cause, Cause::UnknownAfterDot);
+        assert!(batch.due.since(NOW) >= UNKNOWN_WAIT);
+    }
+
+    #[test]
+    fn stale_failure_is_ignored() {
+        let settlement =
+            Run { stale: true, outcomes: vec![(0, hard())], ..Run::default() }.settle();
+        assert!(settlement.ended.is_empty() && settlement.changed.is_empty());
+        assert!(settlement.batch.unwrap().lease.is_some()); // whoever holds it still does
+    }
+
+    #[test]
+    fn stale_delivery_is_a_fact() {
+        let settlement = Run { stale: true, ..Run::default() }.settle();
+        assert_eq!(settlement.ended.len(), 1);
+    }
+
+    #[test]
+    fn delivered_is_final() {
+        let mut recipients = people(1);
+        let receipt = match ok() {
+            Outcome::Delivered(receipt) => receipt,
+            _ => unreachable!(),
+        };
+        recipients[0].1.standing = Standing::Delivered { at: NOW, receipt };
+        let plan = Plan::default();
+        let (batch, lease) =
+            take(id(), &fresh(), &terms(1, NOW), &plan, &mut Dice::new(1)).unwrap();
+        let report = Report { lease, outcomes: vec![(0, hard())], fault: None };
+        let books = Books { batch, recipients, journal: vec![] };
+        let settlement = settle(books, &report, &plan, NOW, &mut Dice::new(1));
+        assert_eq!((settlement.batch, settlement.changed.len()), (None, 0));
+    }
+
+    #[test]
+    fn no_recipient_lost() {
+        // Whatever comes in, every recipient ends, or waits.
+        let choices = [ok(), soft(), hard(), Outcome::Postponed(Failure::new(Cause::OwnLimit, ""))];
+        let mut dice = Dice::new(77);
+        for _ in 0..2000 {
+            let count = dice.below(5) as u32 + 1;
+            let mut outcomes = Vec::new();
+            let mut journal = Vec::new();
+            for i in 0..count {
+                match dice.below(4) {
+                    0 => {}
+                    1 => journal.push((i, JournalEntry::DotSent)),
+                    2 => outcomes.push((i, choices[dice.below(4)].clone())),
+                    _ => journal.push((i, JournalEntry::Settled(choices[dice.below(4)].clone()))),
+                }
+            }
+            let attempts_before = dice.below(25) as u32;
+            let run = Run { outcomes, journal, people: count, attempts_before, ..Run::default() };
+            let settlement = run.settle();
+            assert_eq!(settlement.ended.len() + settlement.waiting.len(), count as usize);
+            assert_eq!(settlement.batch.is_some(), !settlement.waiting.is_empty());
+        }
+    }
+
+    #[test]
+    fn retry_moves_only_what_waits() {
+        let waiting = BatchRecord { due: NOW.plus(Duration::from_secs(60)), ..fresh() };
+        assert_eq!(retry_now(&waiting, NOW).unwrap().due, NOW);
+        let (leased, _) =
+            take(id(), &fresh(), &terms(1, NOW), &Plan::default(), &mut Dice::new(1)).unwrap();
+        assert_eq!(retry_now(&leased, NOW), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! The queue's state: what is stored, who may attempt what, when to try again.
+//!
+//! An accepted envelope is split by destination into *batches*; a batch is what a lease covers: it has its own attempt count, its own
+//! due time and its own end. `record` says what is stored, `lease` who may attempt, `schedule` when, and `ledger` ties them together.
+
+pub mod lease;
+pub mod ledger;
+pub mod record;
+pub mod schedule;

@@ -1,0 +1,139 @@
+//! What is stored for an envelope.
+//!
+//! Every record is JSON behind a format version; members are only ever added, and a reader takes missing ones as absent.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{Envelope, EnvelopeId, Recipient};
+use crate::outcome::{Failure, Outcome, Receipt};
+use crate::queue::lease::Lease;
+use crate::route::destination::DestinationKey;
+use crate::time::Timestamp;
+
+/// One envelope's share for one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BatchId {
+    pub envelope: EnvelopeId,
+    pub index: u32,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.envelope, self.index)
+    }
+}
+
+/// Where the content of an envelope lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyPlace {
+    /// In a segment shared with others.
+    Segment { segment: u64, offset: u64, length: u64 },
+    /// In a file of its own, named by the envelope id.
+    File { length: u64 },
+}
+
+impl BodyPlace {
+    pub fn length(&self) -> u64 {
+        match self {
+            BodyPlace::Segment { length, .. } | BodyPlace::File { length } => *length,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeRecord {
+    pub envelope: Envelope,
+    pub body: BodyPlace,
+}
+
+/// An operator's stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub reason: String,
+    pub by: String,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    pub destination: DestinationKey,
+    pub arrived: Timestamp,
+    /// When the next attempt may begin; while leased, when it may if nobody reports (the provisional due time).
+    pub due: Timestamp,
+    /// Attempts that reached DNS or a peer.
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<Timestamp>,
+    /// Why the batch still waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// Where one recipient stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    Waiting,
+    Delivered {
+        at: Timestamp,
+        receipt: Receipt,
+    },
+    Failed {
+        at: Timestamp,
+        failure: Failure,
+    },
+    /// Taken off by the operator, without notification.
+    Dropped {
+        at: Timestamp,
+    },
+}
+
+impl Standing {
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Standing::Waiting)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientRecord {
+    pub recipient: Recipient,
+    pub standing: Standing,
+    /// The last failure of a recipient that still waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+impl RecipientRecord {
+    pub fn new(recipient: Recipient) -> RecipientRecord {
+        RecipientRecord { recipient, standing: Standing::Waiting, last_failure: None }
+    }
+}
+
+/// What a delivery task writes down before it tells anyone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalEntry {
+    /// The final dot went out; from here on silence means *unknown*.
+    DotSent,
+    Settled(Outcome),
+}
+
+/// A newly accepted envelope, split and ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub envelope: Envelope,
+    pub batches: Vec<(DestinationKey, Vec<Recipient>)>,
+}
+
+impl Accepted {
+    pub fn recipients(&self) -> usize {
+        self.batches.iter().map(|(_, recipients)| recipients.len()).sum()
+    }
+}

@@ -1,0 +1,245 @@
+//! When to try again, and when to stop trying.
+//!
+//! The delay before attempt n (n >= 2) is `initial_retry_time` x `retry_time_scale`^(n-1), up to `max_retry_time`, then jitter of up
+//! to a tenth either way: with the defaults 18, 21.6, 25.92, 31.1 ... minutes. The caller brings the time and the dice.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::time::Timestamp;
+
+/// A queue's retry directives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// `initial_retry_time`, default 15m.
+    pub initial: Duration,
+    /// `retry_time_scale`, default 1.2.
+    pub scale: Scale,
+    /// `max_retry_time`, default 12h.
+    pub longest: Duration,
+    /// `max_tries`, default 20: attempts in total.
+    pub max_tries: u32,
+    /// `max_age`, default off.
+    pub max_age: Option<Duration>,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            initial: Duration::from_secs(15 * 60),
+            scale: Scale::DEFAULT,
+            longest: Duration::from_secs(12 * 3600),
+            max_tries: 20,
+            max_age: None,
+        }
+    }
+}
+
+/// A decimal factor kept exactly, as `digits / 10^places`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    digits: u64,
+    places: u32,
+}
+
+impl Scale {
+    pub const DEFAULT: Scale = Scale { digits: 12, places: 1 };
+
+    /// Reads a plain decimal number of at least 1 with at most 6 places: `1.2`, `2`, `1.25`.
+    pub fn parse(text: &str) -> Option<Scale> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        let point_without_fraction = text.contains('.') && fraction.is_empty();
+        if whole.is_empty() || point_without_fraction || !plain(whole) || !plain(fraction) {
+            return None;
+        }
+        if whole.len() > 4 || fraction.len() > 6 {
+            return None;
+        }
+        let places = u32::try_from(fraction.len()).ok()?;
+        let digits = format!("{whole}{fraction}").parse().ok()?;
+        let scale = Scale { digits, places };
+        (digits >= 10u64.pow(places)).then_some(scale)
+    }
+}
+
+impl Plan {
+    /// The delay before attempt `attempt`, without jitter. Attempt 1 is immediate.
+    pub fn delay_before(&self, attempt: u32) -> Duration {
+        if attempt <= 1 {
+            return Duration::ZERO;
+        }
+        let cap = u64::try_from(self.longest.as_nanos()).unwrap_or(u64::MAX);
+        let first = u64::try_from(self.initial.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(grown(first, self.scale, attempt - 1, cap))
+    }
+
+    /// When the attempt after `done` attempts may begin, if the last one ended at `ended`.
+    pub fn next_due(&self, done: u32, ended: Timestamp, dice: &mut Dice) -> Timestamp {
+        let delay = self.delay_before(done.saturating_add(1));
+        let tenth = delay / 10;
+        // From -10 % to +10 %; jitter may go beyond the longest delay.
+        ended.plus(delay - tenth).plus(tenth.mul_f64(2.0 * dice.fraction()))
+    }
+
+    /// Is the batch at its end after `done` attempts?
+    pub fn gives_up(&self, done: u32, arrived: Timestamp, now: Timestamp) -> bool {
+        // Fewer than one attempt would be no delivery at all: 0 and 1 both mean one.
+        done >= self.max_tries.max(1) || self.max_age.is_some_and(|age| now.since(arrived) >= age)
+    }
+}
+
+/// `first x scale^power`, rounded down once, at the end, and at most `cap`.
+///
+/// The power is taken in arbitrary precision: digits^power is a number of `64 x power` bits at most, and the loop ends as soon as the
+/// cap is reached, which a scale above 1 does after few steps; a scale of exactly 1 needs none.
+fn grown(first: u64, scale: Scale, power: u32, cap: u64) -> u64 {
+    let one = 10u64.pow(scale.places);
+    if scale.digits == one || first == 0 {
+        return first.min(cap);
+    }
+    let mut numerator = Natural::of(first);
+    let mut denominator = Natural::of(1);
+    for _ in 0..power {
+        numerator.multiply(scale.digits);
+        denominator.multiply(one);
+        if numerator.at_least(&denominator, cap) {
+            return cap;
+        }
+    }
+    numerator.divide(&denominator, cap)
+}
+
+/// A natural number of any size: just what `grown` needs.
+#[derive(Clone, Debug)]
+struct Natural(Vec<u32>);
+
+impl Natural {
+    fn of(value: u64) -> Natural {
+        Natural(vec![value as u32, (value >> 32) as u32])
+    }
+
+    fn multiply(&mut self, by: u64) {
+        let mut carry: u128 = 0;
+        for limb in &mut self.0 {
+            let product = u128::from(*limb) * u128::from(by) + carry;
+            *limb = product as u32;
+            carry = product >> 32;
+        }
+        while carry > 0 {
+            self.0.push(carry as u32);
+            carry >>= 32;
+        }
+    }
+
+    fn compare(&self, other: &Natural) -> std::cmp::Ordering {
+        let limb = |n: &Natural, i: usize| n.0.get(i).copied().unwrap_or(0);
+        for i in (0..self.0.len().max(other.0.len())).rev() {
+            match limb(self, i).cmp(&limb(other, i)) {
+                std::cmp::Ordering::Equal => {}
+                unequal => return unequal,
+            }
+        }
+        std::cmp::Ordering::Equal
+    }
+
+    /// self / denominator >= quotient?
+    fn at_least(&self, denominator: &Natural, quotient: u64) -> bool {
+        let mut product = denominator.clone();
+        product.multiply(quotient);
+        self.compare(&product).is_ge()
+    }
+
+    /// self / denominator, known to be below `cap`: found by halving, 64 steps at most.
+    fn divide(&self, denominator: &Natural, cap: u64) -> u64 {
+        let (mut low, mut high) = (0, cap);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.at_least(denominator, middle) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        low
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_of_the_manual() {
+        let plan = Plan::default();
+        let minutes: Vec<f64> =
+            (2..=9).map(|n| plan.delay_before(n).as_secs_f64() / 60.0).collect();
+        let manual = [18.0, 21.6, 25.92, 31.104, 37.3248, 44.78976, 53.747712, 64.4972544];
+        for (ours, theirs) in minutes.iter().zip(manual) {
+            assert!((ours - theirs).abs() < 1e-9, "{ours} {theirs}");
+        }
+        assert_eq!(plan.delay_before(0), Duration::ZERO);
+        assert_eq!(plan.delay_before(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn exact_and_capped_at_the_extremes() {
+        let plan = Plan::default();
+        assert_eq!(plan.delay_before(3), Duration::from_millis(1_296_000)); // no rounding on the way
+        assert_eq!(plan.delay_before(100), plan.longest);
+        assert_eq!(plan.delay_before(u32::MAX), plan.longest);
+        let steady = Plan { scale: Scale::parse("1").unwrap(), ..Plan::default() };
+        assert_eq!(steady.delay_before(u32::MAX), Duration::from_secs(900));
+        let slow = Plan { scale: Scale::parse("1.000001").unwrap(), ..Plan::default() };
+        assert!(slow.delay_before(20) > Duration::from_secs(900));
+        let none = Plan { initial: Duration::ZERO, ..Plan::default() };
+        assert_eq!(none.delay_before(50), Duration::ZERO);
+    }
+
+    #[test]
+    fn delays_never_shrink() {
+        let plan = Plan::default();
+        for n in 1..200 {
+            assert!(plan.delay_before(n) <= plan.delay_before(n + 1), "attempt {n}");
+        }
+    }
+
+    #[test]
+    fn retry_is_a_function() {
+        let plan = Plan::default();
+        let ended = Timestamp::from_secs(1000);
+        let due = |seed| plan.next_due(1, ended, &mut Dice::new(seed));
+        assert_eq!(due(1), due(1));
+        for seed in 0..1000 {
+            let minutes = due(seed).since(ended).as_secs_f64() / 60.0;
+            assert!((16.2..=19.8).contains(&minutes), "{minutes}"); // 18 minutes, a tenth either way
+        }
+    }
+
+    #[test]
+    fn scales_are_decimals_of_one_or_more() {
+        assert_eq!(Scale::parse("1.2"), Some(Scale::DEFAULT));
+        for good in ["1", "1.0", "2", "1.25", "10.5"] {
+            assert!(Scale::parse(good).is_some(), "{good}");
+        }
+        for bad in
+            ["", "0.9", "0", "-1", "1e3", "inf", "nan", "1.", ".5", "1.2.3", "99999", "1.1234567"]
+        {
+            assert_eq!(Scale::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn giving_up_by_count_or_age() {
+        let now = Timestamp::from_secs(10_000);
+        let plan = Plan { max_tries: 3, ..Plan::default() };
+        assert!(!plan.gives_up(2, now, now));
+        assert!(plan.gives_up(3, now, now));
+        assert!(plan.gives_up(9, now, now)); // max_tries was lowered meanwhile
+        let once = Plan { max_tries: 0, ..Plan::default() };
+        assert!(!once.gives_up(0, now, now) && once.gives_up(1, now, now));
+        let aged = Plan { max_age: Some(Duration::from_secs(60)), ..Plan::default() };
+        assert!(aged.gives_up(0, Timestamp::from_secs(9_940), now));
+        assert!(!aged.gives_up(0, Timestamp::from_secs(9_941), now));
+    }
+}

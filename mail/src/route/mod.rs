@@ -1,0 +1,3 @@
+//! Where mail goes: destinations, MX order, forwarding endpoints.
+
+pub mod destination;
