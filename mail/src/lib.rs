@@ -19,11 +19,14 @@
 //! 3464).
 
 pub mod address;
+pub mod attempt;
 pub mod dice;
 pub mod envelope;
 pub mod level;
+pub mod lookup;
 pub mod outcome;
 pub mod queue;
 pub mod route;
 pub mod status;
 pub mod time;
+pub mod wire;

@@ -255,7 +255,7 @@ impl Failure {
     }
 
     #[must_use]
-    pub fn from(mut self, remote: Remote) -> Failure {
+    pub fn at(mut self, remote: Remote) -> Failure {
         self.remote = Some(remote);
         self
     }

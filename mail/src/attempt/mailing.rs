@@ -1,0 +1,176 @@
+//! What MAIL and RCPT say to this server for this envelope.
+
+use crate::envelope::{BodyType, Envelope, Recipient, Ret, TlsWish};
+use crate::outcome::{Cause, Failure};
+use crate::wire::capabilities::Capabilities;
+use crate::wire::command::{Command, MailParameters, RcptParameters};
+
+/// RFC 5321 §4.5.3.1.8: every server takes a hundred recipients.
+pub const MOST_RECIPIENTS: usize = 100;
+
+/// Rendered commands of one transaction, and the recipients it cannot carry.
+#[derive(Debug, Default)]
+pub struct Mailing {
+    pub mail: Vec<u8>,
+    /// Index of the recipient and its RCPT.
+    pub recipients: Vec<(u32, Vec<u8>)>,
+    pub refused: Vec<(u32, Failure)>,
+}
+
+/// How many recipients one transaction with this server may have.
+pub fn room(capabilities: &Capabilities) -> usize {
+    // RFC 9422 §4.2 may lower or raise it; beyond our own limit nothing is won.
+    capabilities.rcpt_max.map_or(MOST_RECIPIENTS, |max| MOST_RECIPIENTS.min(max as usize)).max(1)
+}
+
+/// Writes the commands. A message the server cannot take at all gives the one failure for everybody.
+pub fn mailing(
+    envelope: &Envelope,
+    recipients: &[(u32, Recipient)],
+    capabilities: &Capabilities,
+) -> Result<Mailing, Failure> {
+    // RFC 1870 §6.1: a message above the declared size is not sent at all.
+    if let Some(limit) = capabilities.size.filter(|limit| *limit > 0 && envelope.size > *limit) {
+        let text =
+            format!("message of {} octets is above the server's limit of {limit}", envelope.size);
+        return Err(Failure::new(Cause::TooLarge, text));
+    }
+    // RFC 6531 §3.4: only when an address or the header needs it, and only when offered.
+    let sender_needs = envelope.flags.utf8_header
+        || envelope.from.mailbox().is_some_and(|sender| sender.needs_smtputf8());
+    let wanted = sender_needs || recipients.iter().any(|(_, r)| r.address.needs_smtputf8());
+    let smtputf8 = wanted && capabilities.smtputf8;
+    if sender_needs && !smtputf8 {
+        let text = "sender or header needs SMTPUTF8, which the server does not offer";
+        return Err(Failure::new(Cause::SenderNeedsSmtputf8, text));
+    }
+    let unprintable = || Failure::new(Cause::Internal, "a command cannot be written");
+    let parameters = mail_parameters(envelope, capabilities, smtputf8);
+    let mut mailing = Mailing::default();
+    Command::mail(&envelope.from, parameters)
+        .ok_or_else(unprintable)?
+        .render(&mut mailing.mail)
+        .map_err(|_| unprintable())?;
+    for (index, recipient) in recipients {
+        let parameters = rcpt_parameters(recipient, capabilities);
+        let mut line = Vec::new();
+        match Command::rcpt(&recipient.address, smtputf8, parameters) {
+            Some(command) if command.render(&mut line).is_ok() => {
+                mailing.recipients.push((*index, line));
+            }
+            Some(_) => mailing.refused.push((*index, unprintable())),
+            None => {
+                let text = "recipient needs SMTPUTF8, which the server does not offer";
+                let failure = Failure::new(Cause::RecipientNeedsSmtputf8, text);
+                mailing.refused.push((*index, failure));
+            }
+        }
+    }
+    Ok(mailing)
+}
+
+fn mail_parameters(
+    envelope: &Envelope,
+    capabilities: &Capabilities,
+    smtputf8: bool,
+) -> MailParameters {
+    MailParameters {
+        size: capabilities.size.map(|_| envelope.size),
+        // RFC 6152 §3: declared when offered; content that is 8-bit goes to a server without it as it is (and is counted).
+        body: capabilities.eight_bit_mime.then_some(if envelope.flags.eight_bit {
+            BodyType::EightBitMime
+        } else {
+            BodyType::SevenBit
+        }),
+        smtputf8,
+        require_tls: capabilities.require_tls && envelope.flags.tls == TlsWish::Required,
+        ret: envelope.ret.filter(|_| capabilities.dsn),
+        envid: envelope.envid.clone().filter(|_| capabilities.dsn),
+    }
+}
+
+fn rcpt_parameters(recipient: &Recipient, capabilities: &Capabilities) -> RcptParameters {
+    if !capabilities.dsn {
+        return RcptParameters::default();
+    }
+    RcptParameters { notify: recipient.notify, orcpt: recipient.orcpt.clone() }
+}
+
+/// How much of the message a notification about it returns.
+pub fn returned(envelope: &Envelope) -> Ret {
+    envelope.ret.unwrap_or(Ret::Headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{Mailbox, ReversePath};
+    use crate::attempt::remote::tests::envelope;
+    use crate::envelope::Notify;
+
+    fn to(addresses: &[&str]) -> Vec<(u32, Recipient)> {
+        let recipient = |a: &&str| Recipient::new(Mailbox::parse(a).unwrap());
+        addresses.iter().map(recipient).zip(0u32..).map(|(r, i)| (i, r)).collect()
+    }
+
+    fn written(mailing: &Mailing) -> String {
+        let lines = mailing.recipients.iter().flat_map(|r| r.1.clone());
+        String::from_utf8(mailing.mail.iter().copied().chain(lines).collect()).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_declared_that_was_not_offered() {
+        let mut envelope = envelope();
+        envelope.flags.eight_bit = true;
+        envelope.envid = Some("x".into());
+        let mut people = to(&["b@example.org"]);
+        people[0].1.notify = Some(Notify::Never);
+        let bare = mailing(&envelope, &people, &Capabilities::default()).unwrap();
+        assert_eq!(written(&bare), "MAIL FROM:<a@sender.test>\r\nRCPT TO:<b@example.org>\r\n");
+        let rich = Capabilities {
+            size: Some(0),
+            eight_bit_mime: true,
+            dsn: true,
+            smtputf8: true,
+            ..Capabilities::default()
+        };
+        assert_eq!(
+            written(&mailing(&envelope, &people, &rich).unwrap()),
+            "MAIL FROM:<a@sender.test> SIZE=1000 BODY=8BITMIME ENVID=x\r\n\
+             RCPT TO:<b@example.org> NOTIFY=NEVER\r\n"
+        );
+    }
+
+    #[test]
+    fn a_message_above_the_declared_size_is_not_sent() {
+        let small = Capabilities { size: Some(999), ..Capabilities::default() };
+        let failure = mailing(&envelope(), &to(&["b@example.org"]), &small).unwrap_err();
+        assert_eq!((failure.code, failure.cause), (552, Cause::TooLarge));
+        let exact = Capabilities { size: Some(1000), ..Capabilities::default() };
+        assert!(mailing(&envelope(), &to(&["b@example.org"]), &exact).is_ok());
+    }
+
+    #[test]
+    fn smtputf8_only_when_needed() {
+        let offered = Capabilities { smtputf8: true, ..Capabilities::default() };
+        let plain = mailing(&envelope(), &to(&["b@münchen.example"]), &offered).unwrap();
+        assert!(!written(&plain).contains("SMTPUTF8"));
+        assert!(written(&plain).contains("<b@xn--mnchen-3ya.example>"));
+        let people = to(&["ä@example.org", "b@example.org"]);
+        assert!(written(&mailing(&envelope(), &people, &offered).unwrap()).contains("SMTPUTF8"));
+        let without = mailing(&envelope(), &people, &Capabilities::default()).unwrap();
+        assert_eq!(without.refused[0].1.code, 553);
+        assert_eq!(without.recipients.len(), 1); // the other one goes
+        let mut odd = envelope();
+        odd.from = ReversePath::Mailbox(Mailbox::parse("ä@sender.test").unwrap());
+        assert_eq!(mailing(&odd, &people, &Capabilities::default()).unwrap_err().code, 550);
+    }
+
+    #[test]
+    fn room_for_recipients() {
+        let with = |rcpt_max| Capabilities { rcpt_max, ..Capabilities::default() };
+        assert_eq!(room(&with(None)), 100);
+        assert_eq!(room(&with(Some(7))), 7);
+        assert_eq!(room(&with(Some(100_000))), 100);
+    }
+}

@@ -1,0 +1,9 @@
+//! One delivery attempt, from the next hop to the outcome of each recipient.
+//!
+//! The attempt is a readable function over the trait `Ports`: it resolves, prefers, connects, transacts and reports, in that order on
+//! the page, and owns no socket, no timer and no actor.
+
+pub mod ladder;
+pub mod mailing;
+pub mod ports;
+pub mod remote;

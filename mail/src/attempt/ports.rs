@@ -1,0 +1,73 @@
+//! What an attempt may ask of the world. The real ports stand in the delivery task, the ones of tests answer at once.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use crate::address::Domain;
+use crate::attempt::ladder::TlsDemand;
+use crate::envelope::Recipient;
+use crate::lookup::Lookup;
+use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
+use crate::route::mx::MxRecord;
+use crate::wire::client::transaction::Fate;
+
+/// What came of one transaction.
+#[derive(Clone, Debug)]
+pub struct Transacted {
+    pub fates: Vec<(u32, Fate)>,
+    /// The session can carry another transaction.
+    pub in_sync: bool,
+    /// The server offered DSN, and was told what the sender wants.
+    pub dsn_passed_on: bool,
+}
+
+/// A session as the attempt sees it.
+pub trait Peer: Send {
+    fn remote(&self) -> Remote;
+    fn facts(&self) -> SessionFacts;
+    /// Recipients one transaction may have.
+    fn room(&self) -> usize;
+    /// Taken from the pool, so that its silent end proves nothing about the host.
+    fn is_reused(&self) -> bool;
+}
+
+pub trait Ports: Send {
+    type Session: Peer;
+
+    fn mx(&mut self, domain: &Domain) -> impl Future<Output = Lookup<Vec<MxRecord>>> + Send;
+
+    /// Addresses of a host in the order of trial, both families.
+    fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<Vec<IpAddr>>> + Send;
+
+    /// An idle session of this destination that passes today's policies.
+    fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
+
+    /// Connects, greets and secures. `host` is `None` for an address literal.
+    fn connect(
+        &mut self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        demand: TlsDemand,
+    ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
+
+    /// One transaction. Never fails as a whole: what went wrong is each recipient's fate.
+    fn transact(
+        &mut self,
+        session: &mut Self::Session,
+        recipients: &[(u32, Recipient)],
+    ) -> impl Future<Output = Transacted> + Send;
+
+    /// The session is no longer needed: to the pool when it is in sync, else to its end.
+    fn release(&mut self, session: Self::Session, in_sync: bool)
+    -> impl Future<Output = ()> + Send;
+
+    /// Writes outcomes down, durably, and tells whoever waits for them.
+    fn settle(
+        &mut self,
+        outcomes: Vec<(u32, Outcome)>,
+        facts: &SessionFacts,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
+    fn is_own(&self, address: IpAddr) -> bool;
+}

@@ -1,0 +1,211 @@
+//! Mail exchangers of a domain: which hosts, in which order (RFC 5321 §5.1, RFC 7505).
+
+use std::net::IpAddr;
+
+use crate::address::Domain;
+use crate::dice::Dice;
+use crate::lookup::{Absence, Lookup};
+use crate::outcome::{Cause, Failure};
+
+/// More records than any honest domain has are cut off.
+const MOST_RECORDS: usize = 100;
+
+/// One MX record as it came from DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MxRecord {
+    pub preference: u16,
+    /// The target as text, `.` for the root.
+    pub exchange: String,
+}
+
+/// A host to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub host: Domain,
+    pub preference: u16,
+}
+
+/// The hosts of a domain in the order of trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchangers {
+    pub candidates: Vec<Candidate>,
+    /// There is no MX record: the domain is its own exchanger.
+    pub implicit: bool,
+    pub authentic: bool,
+}
+
+/// From the answer to the hosts, or to the reason why there are none.
+pub fn exchangers(
+    domain: &Domain,
+    answer: Lookup<Vec<MxRecord>>,
+    our_name: &str,
+    dice: &mut Dice,
+) -> Result<Exchangers, Failure> {
+    match answer {
+        Lookup::Failed(why) => {
+            Err(Failure::new(Cause::DnsFailed, format!("looking up MX of {domain}: {why}")))
+        }
+        Lookup::Absent { absence: Absence::NoSuchName, .. } => {
+            Err(Failure::new(Cause::NoSuchDomain, format!("domain {domain} does not exist")))
+        }
+        // RFC 5321 §5.1: without MX records the domain itself is the only exchanger, with preference 0.
+        Lookup::Absent { absence: Absence::NoSuchRecord, authentic } => {
+            Ok(implicit(domain, authentic))
+        }
+        Lookup::Found { value, .. } if is_null_mx(&value) => {
+            Err(Failure::new(Cause::NullMx, format!("domain {domain} does not accept mail")))
+        }
+        Lookup::Found { value, authentic } if value.is_empty() => Ok(implicit(domain, authentic)),
+        Lookup::Found { value, authentic } => {
+            let usable: Vec<Candidate> =
+                value.iter().take(MOST_RECORDS).filter_map(usable).collect();
+            if usable.is_empty() {
+                let text = format!("domain {domain} has no usable MX record");
+                return Err(Failure::new(Cause::NoAddress, text));
+            }
+            let candidates = without_ourselves(in_order(usable, dice), our_name);
+            if candidates.is_empty() {
+                let text = format!("mail for {domain} loops back to this host");
+                return Err(Failure::new(Cause::Loop, text));
+            }
+            Ok(Exchangers { candidates, implicit: false, authentic })
+        }
+    }
+}
+
+fn implicit(domain: &Domain, authentic: bool) -> Exchangers {
+    let only = Candidate { host: domain.clone(), preference: 0 };
+    Exchangers { candidates: vec![only], implicit: true, authentic }
+}
+
+/// RFC 7505 §3: exactly one record, and its target is the root. The preference should be 0, but any is taken.
+fn is_null_mx(records: &[MxRecord]) -> bool {
+    matches!(records, [only] if only.exchange == "." || only.exchange.is_empty())
+}
+
+/// A record that names a host. The root among others, an address and an impossible name make only themselves unusable.
+fn usable(record: &MxRecord) -> Option<Candidate> {
+    let name = record.exchange.strip_suffix('.').unwrap_or(&record.exchange);
+    if name.is_empty() || name.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    Some(Candidate { host: Domain::parse(name).ok()?, preference: record.preference })
+}
+
+/// RFC 5321 §5.1: lowest preference first, equal ones in random order. A host named twice is tried once.
+fn in_order(mut candidates: Vec<Candidate>, dice: &mut Dice) -> Vec<Candidate> {
+    dice.shuffle(&mut candidates);
+    candidates.sort_by_key(|c| c.preference); // stable: equal ones stay shuffled
+    let mut seen = Vec::new();
+    candidates.retain(|c| {
+        let new = !seen.contains(&c.host);
+        if new {
+            seen.push(c.host.clone());
+        }
+        new
+    });
+    candidates
+}
+
+/// RFC 5321 §5.1: if we are in the list, we and everyone not better than us are left out.
+fn without_ourselves(candidates: Vec<Candidate>, our_name: &str) -> Vec<Candidate> {
+    let ours = candidates.iter().find(|c| c.host.ascii().eq_ignore_ascii_case(our_name));
+    match ours.map(|c| c.preference) {
+        None => candidates,
+        Some(limit) => candidates.into_iter().filter(|c| c.preference < limit).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain() -> Domain {
+        Domain::parse("example.org").unwrap()
+    }
+
+    fn plan(records: &[(u16, &str)]) -> Result<Exchangers, Failure> {
+        let record = |r: &(u16, &str)| MxRecord { preference: r.0, exchange: r.1.to_string() };
+        let answer = Lookup::found(records.iter().map(record).collect());
+        exchangers(&domain(), answer, "me.test", &mut Dice::new(1))
+    }
+
+    fn hosts(records: &[(u16, &str)]) -> Vec<String> {
+        plan(records).unwrap().candidates.iter().map(|c| c.host.to_string()).collect()
+    }
+
+    fn fails(records: &[(u16, &str)], cause: Cause) {
+        assert_eq!(plan(records).unwrap_err().cause, cause, "{records:?}");
+    }
+
+    #[test]
+    fn lowest_preference_first() {
+        assert_eq!(
+            hosts(&[(20, "b.test."), (10, "A.test."), (30, "c.test")]),
+            ["a.test", "b.test", "c.test"]
+        );
+    }
+
+    #[test]
+    fn equal_preferences_are_shuffled() {
+        let records: Vec<MxRecord> =
+            (0..8).map(|i| MxRecord { preference: 10, exchange: format!("mx{i}.test.") }).collect();
+        let order = |seed| {
+            exchangers(&domain(), Lookup::found(records.clone()), "me.test", &mut Dice::new(seed))
+                .unwrap()
+        };
+        assert_ne!(order(1), order(2));
+        assert_eq!(order(3), order(3));
+    }
+
+    #[test]
+    fn null_mx_fails_at_once() {
+        fails(&[(0, ".")], Cause::NullMx);
+        fails(&[(10, ".")], Cause::NullMx);
+        assert_eq!(hosts(&[(0, "."), (10, "a.test.")]), ["a.test"]); // among others: not a null MX
+        fails(&[(0, "."), (5, ".")], Cause::NoAddress);
+    }
+
+    #[test]
+    fn unusable_records_are_left_out_alone() {
+        assert_eq!(hosts(&[(5, "192.0.2.1."), (6, "a..b"), (7, "mx_1.test.")]), ["mx_1.test"]);
+        fails(&[(5, "192.0.2.1.")], Cause::NoAddress);
+    }
+
+    #[test]
+    fn a_host_named_twice_is_tried_once() {
+        assert_eq!(
+            hosts(&[(20, "a.test."), (10, "a.test."), (15, "b.test.")]),
+            ["a.test", "b.test"]
+        );
+    }
+
+    #[test]
+    fn we_and_worse_ones_are_left_out() {
+        assert_eq!(
+            hosts(&[(10, "a.test."), (20, "Me.test."), (20, "b.test."), (30, "c.test.")]),
+            ["a.test"]
+        );
+        fails(&[(10, "me.test."), (20, "c.test.")], Cause::Loop);
+    }
+
+    #[test]
+    fn hostile_numbers_are_cut() {
+        let many: Vec<(u16, String)> = (0..5000u16).map(|i| (i, format!("mx{i}.test."))).collect();
+        let many: Vec<(u16, &str)> = many.iter().map(|(p, h)| (*p, h.as_str())).collect();
+        assert_eq!(hosts(&many).len(), 100);
+    }
+
+    #[test]
+    fn answers_without_records() {
+        let ask = |answer| exchangers(&domain(), answer, "me.test", &mut Dice::new(1));
+        let own = ask(Lookup::absent(Absence::NoSuchRecord)).unwrap();
+        assert!(own.implicit && own.candidates[0].host == domain());
+        assert_eq!(
+            ask(Lookup::absent(Absence::NoSuchName)).unwrap_err().status.to_string(),
+            "5.1.2"
+        );
+        let failed = ask(Lookup::Failed("SERVFAIL".into())).unwrap_err();
+        assert_eq!((failed.code, failed.status.to_string().as_str()), (451, "4.4.3"));
+    }
+}

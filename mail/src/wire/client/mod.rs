@@ -1,0 +1,7 @@
+//! The client machine: replies in, bytes out, no socket.
+//!
+//! A session is an `Opening` (greeting, EHLO, STARTTLS, EHLO again) and then any number of `Transaction`s. Both tell the driver what
+//! to do next with a step, and are told what came of it; the driver owns the stream and the clock.
+
+pub mod opening;
+pub mod transaction;

@@ -1,0 +1,605 @@
+//! One transaction: MAIL, RCPTs, DATA, content, the last reply (RFC 5321 §3.3).
+//!
+//! With PIPELINING commands go out in windows and replies are matched by position (RFC 2920 §3.1); without it one at a time. The
+//! content is sent only when a recipient was accepted. What is decided for a recipient is never decided again.
+
+use std::collections::VecDeque;
+
+use crate::outcome::{Cause, Failure, Stage};
+use crate::status::Enhanced;
+use crate::wire::client::opening::Dialect;
+use crate::wire::reply::Reply;
+
+/// Commands sent before their replies are read. Small enough that neither side's socket buffer fills up with both sides writing.
+const WINDOW: usize = 50;
+
+/// What the driver has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Write(Vec<u8>),
+    Await(Stage),
+    /// Send the content with doubled dots; call `dot_sent` before the final dot is written.
+    Content,
+    Done,
+}
+
+/// What is known of one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The server took responsibility.
+    Taken(Reply),
+    Refused(Failure),
+    /// The server wants no more recipients in this transaction: another one may follow in the same session.
+    AnotherTransaction(Failure),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Mail,
+    Rcpt(usize),
+    Data,
+    /// The reply to the end of data for everybody, or with LMTP for one accepted recipient (RFC 2033 §4.2).
+    Dot(Option<usize>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Envelope,
+    /// The server waits for content.
+    Content,
+    /// The content is out, replies follow.
+    Sent,
+    Over,
+}
+
+/// The machine. Recipients are known by their place in the list it was given.
+#[derive(Debug)]
+pub struct Transaction {
+    dialect: Dialect,
+    pipelining: bool,
+    write: Vec<u8>,
+    waiting: VecDeque<Vec<u8>>,
+    next_recipient: usize,
+    expected: VecDeque<Expected>,
+    phase: Phase,
+    data_written: bool,
+    accepted: Vec<usize>,
+    fates: Vec<Option<Fate>>,
+    mail_refused: bool,
+    full: bool,
+    dot_sent: bool,
+    /// The session can carry another transaction.
+    in_sync: bool,
+    /// A MAIL is open that only RSET ends.
+    open: bool,
+}
+
+impl Transaction {
+    /// `mail` and `recipients` are rendered commands, CRLF included.
+    pub fn new(
+        dialect: Dialect,
+        pipelining: bool,
+        mail: Vec<u8>,
+        recipients: Vec<Vec<u8>>,
+    ) -> Transaction {
+        let count = recipients.len();
+        let mut transaction = Transaction {
+            dialect,
+            pipelining,
+            write: mail,
+            waiting: recipients.into(),
+            next_recipient: 0,
+            expected: VecDeque::from([Expected::Mail]),
+            phase: Phase::Envelope,
+            data_written: false,
+            accepted: Vec::new(),
+            fates: vec![None; count],
+            mail_refused: false,
+            full: false,
+            dot_sent: false,
+            in_sync: true,
+            open: false,
+        };
+        if pipelining {
+            transaction.fill_window();
+        }
+        transaction
+    }
+
+    fn fill_window(&mut self) {
+        while self.expected.len() < WINDOW {
+            let Some(command) = self.waiting.pop_front() else { break };
+            self.write.extend_from_slice(&command);
+            self.expected.push_back(Expected::Rcpt(self.next_recipient));
+            self.next_recipient += 1;
+        }
+        // RFC 2920 §3.1: DATA may be the last command of a group.
+        if self.pipelining && self.waiting.is_empty() && self.expected.len() < WINDOW {
+            self.write_data();
+        }
+    }
+
+    fn write_data(&mut self) {
+        if !self.data_written {
+            self.write.extend_from_slice(b"DATA\r\n");
+            self.expected.push_back(Expected::Data);
+            self.data_written = true;
+        }
+    }
+
+    pub fn step(&mut self) -> Step {
+        if !self.write.is_empty() {
+            return Step::Write(std::mem::take(&mut self.write));
+        }
+        if let Some(next) = self.expected.front() {
+            return Step::Await(match next {
+                Expected::Mail => Stage::Mail,
+                Expected::Rcpt(_) => Stage::Rcpt,
+                Expected::Data => Stage::Data,
+                Expected::Dot(_) => Stage::Dot,
+            });
+        }
+        match self.phase {
+            Phase::Content => Step::Content,
+            Phase::Envelope => self.go_on(),
+            Phase::Sent | Phase::Over => Step::Done,
+        }
+    }
+
+    /// All replies so far are in: more recipients, or the content, or nothing.
+    fn go_on(&mut self) -> Step {
+        if self.mail_refused || (self.data_written && self.accepted.is_empty()) {
+            return self.over();
+        }
+        if self.full {
+            self.waiting.clear();
+        }
+        if !self.waiting.is_empty() {
+            if self.pipelining {
+                self.fill_window();
+            } else if let Some(command) = self.waiting.pop_front() {
+                self.write.extend_from_slice(&command);
+                self.expected.push_back(Expected::Rcpt(self.next_recipient));
+                self.next_recipient += 1;
+            }
+            return self.step();
+        }
+        if self.accepted.is_empty() || self.data_written {
+            return self.over();
+        }
+        self.write_data();
+        self.step()
+    }
+
+    fn over(&mut self) -> Step {
+        self.phase = Phase::Over;
+        Step::Done
+    }
+
+    /// One reply, in order.
+    pub fn reply(&mut self, reply: Reply) {
+        // RFC 5321 §3.8: 421 ends the session whatever it answers.
+        if reply.code == 421 {
+            let stage = self.stage();
+            self.end_with(reply.failure(stage));
+            return;
+        }
+        match self.expected.pop_front() {
+            Some(Expected::Mail) => self.mail_answered(&reply),
+            Some(Expected::Rcpt(index)) => self.rcpt_answered(index, &reply),
+            Some(Expected::Data) => self.data_answered(&reply),
+            Some(Expected::Dot(whom)) => self.dot_answered(whom, reply),
+            None => {
+                let text = "the server speaks out of turn";
+                self.end_with(Failure::new(Cause::Protocol(Stage::Data), text));
+            }
+        }
+    }
+
+    fn mail_answered(&mut self, reply: &Reply) {
+        if reply.is_positive() {
+            self.open = true;
+            return;
+        }
+        self.odd_code_ends_sync(reply);
+        self.mail_refused = true;
+        self.waiting.clear();
+        let failure = reply.failure(Stage::Mail);
+        for fate in &mut self.fates {
+            *fate = Some(Fate::Refused(failure.clone()));
+        }
+    }
+
+    fn rcpt_answered(&mut self, index: usize, reply: &Reply) {
+        if self.mail_refused {
+            return; // answered already: without MAIL the server can only say no
+        }
+        if reply.is_positive() {
+            self.accepted.push(index);
+            return;
+        }
+        self.odd_code_ends_sync(reply);
+        let fate = match too_many(reply, self.dialect) {
+            Some(failure) if !self.accepted.is_empty() => {
+                self.full = true;
+                Fate::AnotherTransaction(failure)
+            }
+            Some(failure) => Fate::Refused(failure),
+            None => Fate::Refused(reply.failure(Stage::Rcpt)),
+        };
+        self.decide(index, fate);
+    }
+
+    fn data_answered(&mut self, reply: &Reply) {
+        if reply.code == 354 {
+            if self.accepted.is_empty() {
+                // RFC 2920 §3.1: the server took DATA without a recipient: end it with a lone dot, the answer means nothing.
+                self.write.extend_from_slice(b".\r\n");
+                self.expected.push_back(Expected::Dot(None));
+                self.phase = Phase::Sent;
+                self.in_sync = false;
+            } else {
+                self.phase = Phase::Content;
+            }
+            return;
+        }
+        self.phase = Phase::Over;
+        if self.accepted.is_empty() {
+            self.odd_code_ends_sync(reply);
+            return; // the refusal of DATA that a group without recipients expects
+        }
+        self.in_sync = false;
+        // 503 and 554 here say "no valid recipients", although some were accepted: that is not a verdict on them.
+        let contradicts =
+            matches!(reply.code, 503 | 554) && reply.enhanced.is_none_or(|e| e.1 == 5);
+        let failure = if contradicts {
+            let text = format!("DATA refused after recipients were accepted: {}", reply.text());
+            Failure::new(Cause::Protocol(Stage::Data), text)
+        } else {
+            reply.failure(Stage::Data)
+        };
+        self.fail_undecided(&failure);
+    }
+
+    fn dot_answered(&mut self, whom: Option<usize>, reply: Reply) {
+        let failure = (!reply.is_positive()).then(|| reply.failure(Stage::Dot));
+        if failure.is_some() {
+            // The manual, `conn_reuse_limit`: never reused if the previous DATA failed.
+            self.in_sync = false;
+        }
+        let fate = match failure {
+            None => Fate::Taken(reply),
+            Some(failure) => Fate::Refused(failure),
+        };
+        match whom {
+            Some(index) => self.decide(index, fate),
+            None => {
+                for index in std::mem::take(&mut self.accepted) {
+                    self.decide(index, fate.clone());
+                }
+            }
+        }
+        if self.expected.is_empty() {
+            self.phase = Phase::Over;
+            self.open = false;
+        }
+    }
+
+    /// The driver is about to write the final dot: from here on silence does not mean failure.
+    pub fn dot_sent(&mut self) {
+        self.dot_sent = true;
+        self.phase = Phase::Sent;
+        match self.dialect {
+            Dialect::Smtp => self.expected.push_back(Expected::Dot(None)),
+            Dialect::Lmtp => {
+                self.expected.extend(self.accepted.iter().map(|i| Expected::Dot(Some(*i))));
+            }
+        }
+    }
+
+    /// The connection is gone, silent or senseless. What was decided stays.
+    pub fn lost(&mut self, failure: Failure) {
+        self.end_with(failure);
+    }
+
+    fn end_with(&mut self, failure: Failure) {
+        self.in_sync = false;
+        self.expected.clear();
+        self.write.clear();
+        self.waiting.clear();
+        self.phase = Phase::Over;
+        // A 4yz or 5yz reply is an answer, also to the dot; anything else after the dot leaves the question open.
+        let answered = matches!(failure.cause, Cause::Refused(_));
+        if self.dot_sent && !answered {
+            let text = format!("{} (after the end of data)", failure.text);
+            let unknown = Failure {
+                remote: failure.remote.clone(),
+                ..Failure::new(Cause::UnknownAfterDot, text)
+            };
+            for index in std::mem::take(&mut self.accepted) {
+                self.decide(index, Fate::Refused(unknown.clone()));
+            }
+        }
+        self.fail_undecided(&failure);
+    }
+
+    fn fail_undecided(&mut self, failure: &Failure) {
+        for fate in self.fates.iter_mut().filter(|f| f.is_none()) {
+            *fate = Some(Fate::Refused(failure.clone()));
+        }
+    }
+
+    fn decide(&mut self, index: usize, fate: Fate) {
+        if let Some(slot) = self.fates.get_mut(index).filter(|slot| slot.is_none()) {
+            *slot = Some(fate);
+        }
+    }
+
+    /// A positive or intermediate reply where none belongs: who knows what the server is answering.
+    fn odd_code_ends_sync(&mut self, reply: &Reply) {
+        if reply.code < 400 {
+            self.in_sync = false;
+        }
+    }
+
+    /// Where the session stands.
+    pub fn stage(&self) -> Stage {
+        match (self.expected.front(), self.phase) {
+            (Some(Expected::Mail), _) => Stage::Mail,
+            (Some(Expected::Rcpt(_)), _) => Stage::Rcpt,
+            (Some(Expected::Data), _) => Stage::Data,
+            (Some(Expected::Dot(_)), _) | (None, Phase::Sent) => Stage::Dot,
+            (None, Phase::Content) => Stage::Content,
+            (None, Phase::Envelope | Phase::Over) => Stage::Mail,
+        }
+    }
+
+    /// Recipients that were accepted and wait for the content.
+    pub fn accepted(&self) -> &[usize] {
+        &self.accepted
+    }
+
+    /// What became of each recipient, in the order given, and of the session. Recipients for which there was no room are told so.
+    pub fn finish(self) -> Ending {
+        let unsent = || {
+            let text = "the server takes no more recipients in this transaction";
+            Fate::AnotherTransaction(Failure::new(Cause::Refused(Stage::Rcpt), text))
+        };
+        let fates = self.fates.into_iter().map(|fate| fate.unwrap_or_else(unsent)).collect();
+        Ending { fates, in_sync: self.in_sync, needs_reset: self.open }
+    }
+}
+
+/// The end of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub fates: Vec<Fate>,
+    /// Another transaction may follow.
+    pub in_sync: bool,
+    /// RSET must come first.
+    pub needs_reset: bool,
+}
+
+/// RFC 5321 §4.5.3.1.10: 452 to RCPT says "too many recipients"; 552 is the old code for it, but only where the status does not say
+/// something else (5.3.4 too large, 5.2.2 mailbox full). LMTP replies are about the mailbox and stay what they are.
+fn too_many(reply: &Reply, dialect: Dialect) -> Option<Failure> {
+    if dialect == Dialect::Lmtp {
+        return None;
+    }
+    match (reply.code, reply.enhanced) {
+        (452, None | Some(Enhanced(4, 5, 3) | Enhanced(4, 3, 1) | Enhanced(4, 0, 0))) => {
+            Some(reply.failure(Stage::Rcpt))
+        }
+        (552, None | Some(Enhanced(5, 5, 3))) => {
+            Some(Failure::refused(Stage::Rcpt, 452, Some(Enhanced(4, 5, 3)), &reply.text()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::reply::ReplyParser;
+
+    fn reply(line: &str) -> Reply {
+        let text = format!("{line}\r\n");
+        ReplyParser::default().feed(&mut text.as_bytes()).unwrap().unwrap()
+    }
+
+    struct Play {
+        dialect: Dialect,
+        pipelining: bool,
+        people: usize,
+    }
+
+    const PIPED: Play = Play { dialect: Dialect::Smtp, pipelining: true, people: 2 };
+    const STEPPED: Play = Play { dialect: Dialect::Smtp, pipelining: false, people: 2 };
+
+    impl Play {
+        /// Plays the server's lines; a missing line is a lost connection.
+        fn run(&self, server: &[&str]) -> (String, Ending) {
+            let people = (0..self.people).map(|i| format!("R{i}\r\n").into_bytes()).collect();
+            let mut transaction =
+                Transaction::new(self.dialect, self.pipelining, b"M\r\n".to_vec(), people);
+            let (mut said, mut lines) = (String::new(), server.iter());
+            loop {
+                match transaction.step() {
+                    Step::Write(bytes) => {
+                        said += &String::from_utf8(bytes).unwrap().replace("\r\n", " ")
+                    }
+                    Step::Content => {
+                        said += "[content] ";
+                        transaction.dot_sent();
+                    }
+                    Step::Done => return (said, transaction.finish()),
+                    Step::Await(stage) => match lines.next() {
+                        Some(line) => transaction.reply(reply(line)),
+                        None => transaction.lost(Failure::new(Cause::Lost(stage), "closed")),
+                    },
+                }
+            }
+        }
+    }
+
+    fn fates(ending: &Ending) -> Vec<String> {
+        ending
+            .fates
+            .iter()
+            .map(|fate| match fate {
+                Fate::Taken(reply) => format!("taken {}", reply.code),
+                Fate::Refused(f) => format!("refused {} {}", f.code, f.cause.word()),
+                Fate::AnotherTransaction(f) => format!("another {}", f.code),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_flight_when_pipelining() {
+        let (said, ending) = PIPED.run(&["250 m", "250 r", "251 r", "354 go", "250 ok"]);
+        assert_eq!(said, "M R0 R1 DATA [content] ");
+        assert_eq!(fates(&ending), ["taken 250", "taken 250"]);
+        assert!(ending.in_sync && !ending.needs_reset);
+    }
+
+    #[test]
+    fn one_at_a_time_otherwise() {
+        let (said, ending) = STEPPED.run(&["250 m", "550 r", "250 r", "354 go", "250 ok"]);
+        assert_eq!(said, "M R0 R1 DATA [content] ");
+        assert_eq!(fates(&ending), ["refused 550 refused", "taken 250"]);
+        assert!(ending.in_sync);
+    }
+
+    #[test]
+    fn no_data_without_a_recipient() {
+        let (said, ending) = STEPPED.run(&["250 m", "550 r", "450 r"]);
+        assert_eq!(said, "M R0 R1 ");
+        assert_eq!(fates(&ending), ["refused 550 refused", "refused 450 refused"]);
+        assert!(ending.in_sync && ending.needs_reset);
+        // Pipelined, DATA is out already: a refusal is as expected, a 354 is ended with a lone dot.
+        let (_, ending) = PIPED.run(&["250 m", "550 r", "450 r", "503 no"]);
+        assert!(ending.in_sync && ending.needs_reset);
+        let (said, ending) = PIPED.run(&["250 m", "550 r", "550 r", "354 go", "250 took nothing"]);
+        assert_eq!(said, "M R0 R1 DATA . ");
+        assert_eq!(fates(&ending), ["refused 550 refused", "refused 550 refused"]);
+        assert!(!ending.in_sync);
+    }
+
+    #[test]
+    fn refused_mail_is_everybodys() {
+        let (said, ending) = PIPED.run(&["550 5.7.1 no", "503 r", "503 r", "503 d"]);
+        assert_eq!(said, "M R0 R1 DATA ");
+        assert_eq!(fates(&ending), ["refused 550 refused", "refused 550 refused"]);
+        assert!(ending.in_sync);
+        let (said, _) = STEPPED.run(&["451 later"]);
+        assert_eq!(said, "M ");
+    }
+
+    #[test]
+    fn refused_content_is_everybodys_and_ends_reuse() {
+        let (_, ending) = PIPED.run(&["250 m", "250 r", "550 r", "354 go", "552 5.3.4 big"]);
+        assert_eq!(fates(&ending), ["refused 552 refused", "refused 550 refused"]);
+        assert!(!ending.in_sync);
+    }
+
+    #[test]
+    fn data_refused_after_acceptance() {
+        let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "451 4.3.0 busy"]);
+        assert_eq!(fates(&ending), ["refused 451 refused", "refused 451 refused"]);
+        // "No valid recipients" although there are some: no verdict, so temporary.
+        let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 no valid recipients"]);
+        assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
+        let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 5.7.1 policy"]);
+        assert_eq!(fates(&ending), ["refused 554 refused", "refused 554 refused"]);
+    }
+
+    #[test]
+    fn too_many_recipients_go_on_in_another_transaction() {
+        let (_, ending) = PIPED.run(&["250 m", "250 r", "452 4.5.3 many", "354 go", "250 ok"]);
+        assert_eq!(fates(&ending), ["taken 250", "another 452"]);
+        let (_, ending) = PIPED.run(&["250 m", "250 r", "552 many", "354 go", "250 ok"]);
+        assert_eq!(fates(&ending), ["taken 250", "another 452"]);
+        // Not that: the mailbox is full, the message too large.
+        let (_, ending) = PIPED.run(&["250 m", "250 r", "552 5.2.2 full", "354 go", "250 ok"]);
+        assert_eq!(fates(&ending), ["taken 250", "refused 552 refused"]);
+        let (_, ending) = PIPED.run(&["250 m", "250 r", "452 4.2.2 full", "354 go", "250 ok"]);
+        assert_eq!(fates(&ending), ["taken 250", "refused 452 refused"]);
+        // Nobody accepted: an ordinary refusal.
+        let (_, ending) = PIPED.run(&["250 m", "452 many", "452 many", "503 no"]);
+        assert_eq!(fates(&ending), ["refused 452 refused", "refused 452 refused"]);
+    }
+
+    #[test]
+    fn unsent_recipients_of_a_full_transaction_are_told() {
+        let play = Play { people: 4, ..STEPPED };
+        let (said, ending) = play.run(&["250 m", "250 r", "452 many", "354 go", "250 ok"]);
+        assert_eq!(said, "M R0 R1 DATA [content] ");
+        assert_eq!(fates(&ending), ["taken 250", "another 452", "another 451", "another 451"]);
+    }
+
+    #[test]
+    fn windows_for_many_recipients() {
+        let play = Play { people: 120, ..PIPED };
+        let mut server = vec!["250 ok"; 121];
+        server.extend(["354 go", "250 taken"]);
+        let (said, ending) = play.run(&server);
+        assert!(said.ends_with("R119 DATA [content] "));
+        assert!(fates(&ending).iter().all(|f| f == "taken 250"));
+    }
+
+    #[test]
+    fn lmtp_answers_each_accepted_recipient() {
+        let play = Play { dialect: Dialect::Lmtp, people: 3, ..PIPED };
+        let server = ["250 m", "250 a", "550 b", "250 c", "354 go", "250 a", "452 4.2.2 full"];
+        let (_, ending) = play.run(&server);
+        assert_eq!(fates(&ending), ["taken 250", "refused 550 refused", "refused 452 refused"]);
+        // Closed after the first of two answers: the first stands, the other is unknown.
+        let (_, ending) = play.run(&server[..6]);
+        assert_eq!(fates(&ending)[0], "taken 250");
+        assert_eq!(fates(&ending)[2], "refused 451 unknown-after-dot");
+    }
+
+    #[test]
+    fn lost_at_each_stage() {
+        let whole = ["250 m", "250 r", "550 r", "354 go", "250 ok"];
+        for cut in 0..whole.len() {
+            let (_, ending) = PIPED.run(&whole[..cut]);
+            let word = if cut < 4 {
+                "refused 451 connection-lost"
+            } else {
+                "refused 451 unknown-after-dot"
+            };
+            assert_eq!(fates(&ending)[0], word, "after {cut} replies");
+            assert!(!ending.in_sync);
+        }
+    }
+
+    #[test]
+    fn a_421_ends_the_session_but_is_an_answer() {
+        let (_, ending) = PIPED.run(&["250 m", "421 4.3.2 shutting down"]);
+        assert_eq!(fates(&ending), ["refused 421 refused", "refused 421 refused"]);
+        let (_, ending) = PIPED.run(&["250 m", "250 r", "250 r", "354 go", "421 4.3.0 no"]);
+        assert_eq!(fates(&ending), ["refused 421 refused", "refused 421 refused"]);
+        assert!(!ending.in_sync);
+    }
+
+    #[test]
+    fn every_recipient_has_a_fate_whatever_comes() {
+        let lines =
+            ["250 a", "354 go", "421 x", "450 b", "550 c", "452 d", "552 e", "220 f", "503 g"];
+        let mut dice = crate::dice::Dice::new(31);
+        for round in 0..5000 {
+            let play = Play {
+                dialect: if round % 3 == 0 { Dialect::Lmtp } else { Dialect::Smtp },
+                pipelining: dice.below(2) == 0,
+                people: 1 + dice.below(5),
+            };
+            let server: Vec<&str> =
+                (0..dice.below(14)).map(|_| lines[dice.below(lines.len())]).collect();
+            let (said, ending) = play.run(&server);
+            assert_eq!(ending.fates.len(), play.people);
+            let taken = ending.fates.iter().any(|f| matches!(f, Fate::Taken(_)));
+            assert!(!taken || said.contains("[content]"), "{server:?}");
+        }
+    }
+}
