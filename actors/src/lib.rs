@@ -1,1 +1,8 @@
-//! posthaste-actors
+//! Who does it, when, and what happens when it crashes.
+
+pub mod messages;
+pub mod pool;
+pub mod root;
+pub mod targets;
+pub mod task;
+pub mod trace;

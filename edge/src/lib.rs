@@ -2,4 +2,9 @@
 
 pub mod body;
 pub mod clock;
+pub mod dial;
+pub mod dns;
+pub mod duplex;
+pub mod session;
 pub mod spool;
+pub mod tls;

@@ -19,12 +19,14 @@
 //! 3464).
 
 pub mod address;
+pub mod admin;
 pub mod attempt;
 pub mod dice;
 pub mod envelope;
 pub mod level;
 pub mod lookup;
 pub mod outcome;
+pub mod pool;
 pub mod queue;
 pub mod route;
 pub mod status;

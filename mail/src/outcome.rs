@@ -268,6 +268,10 @@ impl Failure {
     pub fn outcome(self) -> Outcome {
         match (self.cause, self.class()) {
             (Cause::UnknownAfterDot, _) => Outcome::Unknown(self),
+            // Our own limits and stops are no attempt.
+            (Cause::OwnLimit | Cause::Suspended | Cause::Interrupted, _) => {
+                Outcome::Postponed(self)
+            }
             (_, Class::Temporary) => Outcome::Deferred(self),
             (_, Class::Permanent) => Outcome::Failed(self),
         }
@@ -400,11 +404,13 @@ mod tests {
 
     #[test]
     fn internal_fault_is_temporary() {
-        for cause in [Cause::Internal, Cause::Interrupted, Cause::OwnLimit, Cause::DnsFailed] {
-            assert!(
-                matches!(Failure::new(cause, "x").outcome(), Outcome::Deferred(_)),
-                "{cause:?}"
-            );
+        for cause in [Cause::Internal, Cause::DnsFailed, Cause::TargetUnavailable] {
+            let outcome = Failure::new(cause, "x").outcome();
+            assert!(matches!(outcome, Outcome::Deferred(_)), "{cause:?}");
+        }
+        for cause in [Cause::Interrupted, Cause::OwnLimit, Cause::Suspended] {
+            let outcome = Failure::new(cause, "x").outcome();
+            assert!(matches!(outcome, Outcome::Postponed(_)), "{cause:?}");
         }
     }
 

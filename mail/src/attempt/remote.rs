@@ -186,7 +186,11 @@ impl Run {
         self.addresses_tried += 1;
         match ports.connect(host, address, TlsDemand::Opportunistic).await {
             Ok(session) => self.session(session, ports).await,
-            Err(failure) => self.troubles.push(failure),
+            Err(failure) => {
+                // Called off by ourselves: nobody else is asked, and it does not count.
+                self.stop |= matches!(failure.clone().outcome(), Outcome::Postponed(_));
+                self.troubles.push(failure);
+            }
         }
     }
 
@@ -336,6 +340,7 @@ fn offer_elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
 /// One failure from all: temporary if any is, and of those the most telling; else what the most preferred exchanger said.
 fn overall(troubles: &[Failure]) -> Failure {
     let weight = |cause: Cause| match cause {
+        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted => 6,
         Cause::TlsMissing | Cause::TlsUnproven | Cause::MxNotAllowed | Cause::PolicyUnavailable => {
             5
         }

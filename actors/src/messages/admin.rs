@@ -1,0 +1,79 @@
+//! What the operator's requests become.
+
+use actix::Message;
+
+use posthaste_mail::admin::answer::{
+    Affected, BatchLine, ChildLine, DeliveryLine, MessageView, QueueLine,
+};
+use posthaste_mail::admin::request::Filter;
+use posthaste_mail::envelope::EnvelopeId;
+
+/// Admin -> Root: the actor tree.
+#[derive(Clone, Copy, Debug)]
+pub struct ShowActors;
+
+impl Message for ShowActors {
+    type Result = Vec<ChildLine>;
+}
+
+/// Admin -> Root: make the named actor panic.
+#[derive(Clone, Debug)]
+pub struct PanicChild {
+    pub name: String,
+}
+
+impl Message for PanicChild {
+    type Result = bool;
+}
+
+/// Admin -> Queue: its depth and what runs.
+#[derive(Clone, Copy, Debug)]
+pub struct ShowQueue;
+
+impl Message for ShowQueue {
+    type Result = QueueView;
+}
+
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    pub line: QueueLine,
+    pub running: Vec<DeliveryLine>,
+}
+
+/// Admin -> Queue: waiting batches that match, from after `after`, at most a page of them.
+#[derive(Clone, Debug)]
+pub struct ListBatches {
+    pub filter: Filter,
+    pub after: Option<EnvelopeId>,
+}
+
+impl Message for ListBatches {
+    type Result = Result<Page, String>;
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub lines: Vec<BatchLine>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<EnvelopeId>,
+}
+
+/// Admin -> Queue: one message, if it is here.
+#[derive(Clone, Copy, Debug)]
+pub struct ShowMessage {
+    pub id: EnvelopeId,
+}
+
+impl Message for ShowMessage {
+    type Result = Result<Option<MessageView>, String>;
+}
+
+/// Admin -> Queue: try the matching batches now.
+#[derive(Clone, Debug)]
+pub struct RetryNow {
+    pub filter: Filter,
+}
+
+impl Message for RetryNow {
+    type Result = Result<Affected, String>;
+}

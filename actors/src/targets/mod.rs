@@ -1,0 +1,4 @@
+//! Delivery targets: one folder a kind.
+
+pub mod queue;
+pub mod remote;

@@ -1,0 +1,275 @@
+//! One attempt, from the lease to the target's hands.
+
+use std::sync::Arc;
+
+use actix::{Addr, AsyncContext, Context, Handler};
+use slog::{debug, info, warn};
+use tokio::sync::watch;
+
+use posthaste_edge::clock::dice;
+use posthaste_edge::spool::{SpoolError, Taken};
+use posthaste_mail::admin::answer::Event;
+use posthaste_mail::outcome::{Cause, Failure, Outcome};
+use posthaste_mail::queue::lease::Lease;
+use posthaste_mail::queue::ledger::{NotLeasable, Terms};
+use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
+
+use crate::messages::delivery::{Busy, Deliver, Finished, Journal, Settled, Slot};
+use crate::targets::queue::{Deps, Flight, LEASE_SPAN, QueueActor, Stage};
+use crate::task::spawn_reporting;
+
+impl QueueActor {
+    pub(super) fn take_off(
+        &mut self,
+        batch: BatchId,
+        destination: DestinationKey,
+        slot: Slot,
+        ctx: &mut Context<Self>,
+    ) {
+        self.state.serial += 1;
+        let now = self.deps.clock.now();
+        let (call_off, called_off) = watch::channel(false);
+        let flight = Flight {
+            destination: destination.clone(),
+            since: now,
+            recipients: 0,
+            attempt: 0,
+            slot: Some(slot.clone()),
+            call_off: Some(call_off),
+            patient: false,
+            lease: None,
+        };
+        self.state.known.insert(batch, Stage::Flying(flight));
+        let terms = Terms {
+            boot: self.deps.boot.clone(),
+            serial: self.state.serial,
+            now,
+            span: LEASE_SPAN,
+        };
+        let (deps, me) = (self.deps.clone(), ctx.address());
+        let work = launch(deps, batch, terms, slot, called_off, me.clone());
+        spawn_reporting(&self.deps.runtime, work, move |end| {
+            let end = end.unwrap_or_else(|panic| Launch::Grounded(panic));
+            me.do_send(Launched { batch, destination, end });
+        });
+    }
+}
+
+/// How a launch ended.
+enum Launch {
+    /// The target has it; `Finished` will follow.
+    Flying {
+        recipients: usize,
+        attempt: u32,
+        lease: Lease,
+    },
+    NotNow(NotLeasable),
+    /// The batch is no longer in the spool.
+    Gone,
+    /// Nothing was started; the batch is where it was.
+    Grounded(String),
+    Broken(SpoolError),
+}
+
+async fn launch(
+    deps: Deps,
+    batch: BatchId,
+    terms: Terms,
+    slot: Slot,
+    called_off: watch::Receiver<bool>,
+    me: Addr<QueueActor>,
+) -> Launch {
+    // `lease_before_packet`: the attempt is on disk before anybody looks anything up.
+    let seed = dice().next_u64();
+    let taken = match deps.spool.take(batch, terms, deps.plan.clone(), seed).await {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(not)) => return Launch::NotNow(not),
+        Err(SpoolError::NotFound) => return Launch::Gone,
+        Err(error @ SpoolError::Broken(_)) => return Launch::Broken(error),
+        Err(error) => return Launch::Grounded(error.to_string()),
+    };
+    let lease = taken.lease.clone();
+    let flying = Launch::Flying {
+        recipients: taken.recipients.len(),
+        attempt: taken.batch.attempts,
+        lease: lease.clone(),
+    };
+    let indices: Vec<u32> = taken.recipients.iter().map(|(i, _)| *i).collect();
+    if let Err((outcomes, fault)) = hand_over(&deps, taken, slot, called_off, &me, &indices).await {
+        me.do_send(Finished { lease, outcomes, fault });
+    }
+    flying
+}
+
+type NotHanded = (Vec<(u32, Outcome)>, Option<Failure>);
+
+async fn hand_over(
+    deps: &Deps,
+    taken: Taken,
+    slot: Slot,
+    called_off: watch::Receiver<bool>,
+    me: &Addr<QueueActor>,
+    indices: &[u32],
+) -> Result<(), NotHanded> {
+    let all = |failure: Failure| {
+        let outcomes = indices.iter().map(|i| (*i, failure.clone().outcome())).collect();
+        (outcomes, None)
+    };
+    let id = taken.envelope.envelope.id;
+    let (spool, place) = (Arc::clone(&deps.spool), taken.envelope.body.clone());
+    let body = tokio::task::spawn_blocking(move || spool.body(id, &place)).await;
+    let body = match body {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => {
+            warn!(deps.log, "body could not be opened"; "id" => %id, "cause" => %error);
+            return Err(all(Failure::new(
+                Cause::Internal,
+                format!("reading the message: {error}"),
+            )));
+        }
+        Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
+    };
+    let destination = taken.batch.destination.clone();
+    let event = Event::Attempt {
+        destination: destination.to_string(),
+        attempt: taken.batch.attempts,
+        recipients: taken.recipients.len() as u64,
+    };
+    deps.trace.note(&deps.name, id, event);
+    let message = Deliver {
+        attempt: taken.batch.attempts,
+        envelope: Arc::new(taken.envelope.envelope),
+        destination,
+        recipients: taken.recipients.into_iter().map(|(i, r)| (i, r.recipient)).collect(),
+        body,
+        journal: Journal::new(Arc::clone(&deps.spool), taken.lease.batch),
+        lease: taken.lease,
+        slot,
+        called_off,
+        settled_to: me.clone().recipient(),
+        waiting_to: me.clone().recipient(),
+        finished_to: me.clone().recipient(),
+    };
+    match deps.target.send(message).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Busy(failure))) => Err(all(failure)),
+        // The target fell over this message: that is a fault of ours, and counts, so that a poison message comes to an end.
+        Err(error) => {
+            let text = format!("target {}: {error}", deps.target_name);
+            Err((Vec::new(), Some(Failure::new(Cause::Internal, text))))
+        }
+    }
+}
+
+/// Launch -> Queue.
+struct Launched {
+    batch: BatchId,
+    destination: DestinationKey,
+    end: Launch,
+}
+
+impl actix::Message for Launched {
+    type Result = ();
+}
+
+impl Handler<Launched> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Launched, ctx: &mut Context<Self>) {
+        let Launched { batch, destination, end } = message;
+        match end {
+            Launch::Flying { recipients, attempt, lease } => {
+                if let Some(Stage::Flying(flight)) = self.state.known.get_mut(&batch) {
+                    flight.recipients = recipients;
+                    flight.attempt = attempt;
+                    flight.lease = Some(lease);
+                }
+                return;
+            }
+            Launch::NotNow(NotLeasable::Abandoned(lease)) => {
+                self.forget(batch);
+                self.end_abandoned(lease, ctx);
+            }
+            Launch::NotNow(NotLeasable::NotDue(due)) => {
+                self.forget(batch);
+                self.schedule(batch, due, destination);
+            }
+            Launch::NotNow(not @ (NotLeasable::Leased | NotLeasable::Held)) => {
+                debug!(self.deps.log, "not leasable"; "batch" => %batch, "why" => ?not);
+                self.forget(batch);
+            }
+            Launch::Gone => self.forget(batch),
+            Launch::Grounded(why) => {
+                warn!(self.deps.log, "attempt could not begin"; "batch" => %batch, "cause" => why);
+                self.forget(batch);
+                self.schedule(batch, self.deps.clock.now().plus(GROUNDED_WAIT), destination);
+            }
+            Launch::Broken(error) => {
+                self.forget(batch);
+                self.broken(&error);
+            }
+        }
+        self.pump(ctx);
+    }
+}
+
+/// A batch that could not be read is looked at again after this.
+const GROUNDED_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Handler<Settled> for QueueActor {
+    type Result = ();
+
+    /// One line for each recipient outcome.
+    fn handle(&mut self, message: Settled, _: &mut Context<Self>) {
+        let Settled { envelope, attempt, destination, outcomes, facts } = message;
+        for (recipient, outcome) in outcomes {
+            let (code, status, text, remote) = match &outcome {
+                Outcome::Delivered(receipt) => {
+                    (receipt.code, receipt.status, receipt.text.clone(), receipt.remote.clone())
+                }
+                Outcome::Deferred(f)
+                | Outcome::Failed(f)
+                | Outcome::Postponed(f)
+                | Outcome::Unknown(f) => (f.code, Some(f.status), f.text.clone(), f.remote.clone()),
+            };
+            let waited = self.deps.clock.now().since(envelope.arrived);
+            info!(self.deps.log, "{}", outcome.word();
+                "id" => %envelope.id,
+                "message_id" => &envelope.message_id,
+                "from" => envelope.from.to_string(),
+                "recipient" => &recipient,
+                "target" => &self.deps.target_name,
+                "mx" => remote.as_ref().map(|r| r.host.clone()),
+                "address" => remote.as_ref().and_then(|r| r.address.clone()),
+                "mx_level" => %facts.mx_level,
+                "tls_level" => %facts.tls_level,
+                "tls_version" => &facts.tls_version,
+                "tls_cipher" => &facts.tls_cipher,
+                "code" => code,
+                "status" => status.map(|s| s.to_string()),
+                "reply" => text,
+                "attempt" => attempt,
+                "seconds_in_queue" => waited.as_secs_f64());
+            let event = Event::Outcome {
+                recipient,
+                destination: destination.to_string(),
+                attempt,
+                outcome,
+                facts: facts.clone(),
+            };
+            self.deps.trace.note(&self.deps.name, envelope.id, event);
+        }
+    }
+}
+
+/// What a flight that nobody reports on any more is ended with.
+pub(super) fn interrupted(lease: &Lease, now: Timestamp) -> Failure {
+    let text = if now >= lease.deadline {
+        "the attempt did not end in time"
+    } else {
+        "the daemon ended while the attempt ran"
+    };
+    Failure::new(Cause::Interrupted, text)
+}

@@ -1,0 +1,466 @@
+//! QueueActor: one `target.queue`.
+//!
+//! 1. `Accept` puts a message on disk and its batches in line.
+//! 2. `pump` starts attempts while there are slots: a flight takes the lease, loads the body and hands both to the target.
+//! 3. `Finished` ends a flight: the spool settles it, and what still waits goes back on the wheel.
+//!
+//! The disk is the truth. The actor keeps the near future of the schedule (`wheel`), what is due (`ready`) and what flies; after a fall
+//! all of it is read again.
+
+mod accept;
+mod flight;
+mod operator;
+mod settle;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, AsyncContext, Context, Handler, MessageResult, Recipient as Address, Supervised,
+};
+use slog::{Logger, info, warn};
+use tokio::sync::{Semaphore, watch};
+
+use posthaste_edge::clock::Clock;
+use posthaste_edge::spool::{Due, Spool, SpoolError};
+use posthaste_mail::queue::fair::Fair;
+use posthaste_mail::queue::lease::{Boot, Lease};
+use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::route::destination::{DestinationKey, Splitting};
+use posthaste_mail::time::Timestamp;
+
+use crate::messages::delivery::{Deliver, Slot, WaitingLong};
+use crate::messages::lifecycle::{
+    Drain, Fatal, PanicNow, Probe, Pulse, TargetResumed, TargetSuspended,
+};
+use crate::trace::Trace;
+
+/// How often the wheel is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// How far ahead the schedule is kept in memory.
+const AHEAD: Duration = Duration::from_secs(600);
+/// Entries read at a time, and the most that are kept before more are read.
+const PAGE: usize = 5_000;
+const MOST_KEPT: usize = 20_000;
+/// The longest an attempt may take.
+const LEASE_SPAN: Duration = Duration::from_secs(2 * 3600);
+
+/// What outlives a fall.
+#[derive(Clone)]
+pub struct Deps {
+    pub name: String,
+    pub log: Logger,
+    pub clock: Clock,
+    pub runtime: tokio::runtime::Handle,
+    pub spool: Arc<dyn Spool>,
+    pub boot: Boot,
+    pub target: Address<Deliver>,
+    pub target_name: String,
+    pub splitting: Splitting,
+    pub plan: Plan,
+    pub max_parallelism: usize,
+    /// `max_parallelism` permits: a slot stays taken while its task runs, whatever happens to this actor.
+    pub slots: Arc<Semaphore>,
+    pub trace: Arc<Trace>,
+    pub fatal: Address<Fatal>,
+}
+
+/// Where a batch in hand is.
+enum Stage {
+    /// On the wheel, due later.
+    Wheel,
+    Ready,
+    Flying(Flight),
+    Settling,
+}
+
+struct Flight {
+    destination: DestinationKey,
+    since: Timestamp,
+    recipients: usize,
+    attempt: u32,
+    slot: Option<Slot>,
+    call_off: Option<watch::Sender<bool>>,
+    /// The host has not greeted for long; the slot was given back.
+    patient: bool,
+    /// Once it is taken; `None` while it is being written down.
+    lease: Option<Lease>,
+}
+
+#[derive(Default)]
+struct Counters {
+    accepted: u64,
+    delivered: u64,
+    failed: u64,
+    deferred: u64,
+}
+
+struct State {
+    /// Self-messages of an earlier life are ignored.
+    life: u64,
+    recovered: bool,
+    loading: bool,
+    /// Up to here the schedule has been read.
+    cursor: Option<(Timestamp, BatchId)>,
+    wheel: BTreeMap<(Timestamp, BatchId), DestinationKey>,
+    ready: Fair<DestinationKey, BatchId>,
+    known: HashMap<BatchId, Stage>,
+    draining: bool,
+    suspended: bool,
+    serial: u64,
+    counters: Counters,
+}
+
+impl State {
+    fn new(life: u64) -> State {
+        State {
+            life,
+            recovered: false,
+            loading: false,
+            cursor: None,
+            wheel: BTreeMap::new(),
+            ready: Fair::default(),
+            known: HashMap::new(),
+            draining: false,
+            suspended: false,
+            serial: 0,
+            counters: Counters::default(),
+        }
+    }
+}
+
+pub struct QueueActor {
+    deps: Deps,
+    state: State,
+}
+
+impl QueueActor {
+    pub fn new(deps: Deps) -> QueueActor {
+        QueueActor { deps, state: State::new(0) }
+    }
+
+    /// A batch that waits until `due`. One that lies beyond what has been read is left to the disk.
+    fn schedule(&mut self, batch: BatchId, due: Timestamp, destination: DestinationKey) {
+        if self.state.known.contains_key(&batch) {
+            return;
+        }
+        let beyond = self.state.cursor.is_none_or(|cursor| (due, batch) > cursor);
+        let now = self.deps.clock.now();
+        if due <= now && self.state.known.len() < MOST_KEPT {
+            self.state.known.insert(batch, Stage::Ready);
+            self.state.ready.push(destination, batch);
+        } else if self.state.known.len() >= MOST_KEPT {
+            // Too much in hand: read again from here when there is room.
+            if !beyond {
+                self.state.cursor = Some((due.minus(Duration::from_micros(1)), batch));
+            }
+        } else if !beyond {
+            self.state.known.insert(batch, Stage::Wheel);
+            self.state.wheel.insert((due, batch), destination);
+        }
+    }
+
+    /// What became due goes in line.
+    fn turn_wheel(&mut self) {
+        let now = self.deps.clock.now();
+        while let Some(entry) = self.state.wheel.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let ((_, batch), destination) = entry.remove_entry();
+            self.state.known.insert(batch, Stage::Ready);
+            self.state.ready.push(destination, batch);
+        }
+    }
+
+    /// Reads the next page of the schedule, if there is room and it comes near.
+    fn read_ahead(&mut self, ctx: &mut Context<Self>) {
+        let until = self.deps.clock.now().plus(AHEAD);
+        let near = self.state.cursor.is_none_or(|(at, _)| at < until);
+        if self.state.loading || !self.state.recovered || !near {
+            return;
+        }
+        if self.state.known.len() + PAGE > MOST_KEPT {
+            return;
+        }
+        self.state.loading = true;
+        let (spool, after, life) =
+            (Arc::clone(&self.deps.spool), self.state.cursor, self.state.life);
+        let me = ctx.address();
+        self.deps.runtime.spawn_blocking(move || {
+            let page = spool.due(after, until, PAGE);
+            me.do_send(PageRead { life, until, page });
+        });
+    }
+
+    /// Starts attempts while there are slots.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while !self.state.draining && !self.state.suspended && self.state.recovered {
+            if self.state.ready.is_empty() {
+                return;
+            }
+            let Ok(permit) = Arc::clone(&self.deps.slots).try_acquire_owned() else { return };
+            let Some((destination, batch)) = self.state.ready.pop() else { return };
+            self.take_off(batch, destination, Slot::new(permit), ctx);
+        }
+    }
+
+    /// Flights whose lease ran out: their task is gone, or it would have ended the attempt itself.
+    fn end_overdue(&mut self, ctx: &mut Context<Self>) {
+        let now = self.deps.clock.now();
+        let overdue: Vec<Lease> = self
+            .state
+            .known
+            .values()
+            .filter_map(|stage| match stage {
+                Stage::Flying(Flight { lease: Some(lease), .. }) if now >= lease.deadline => {
+                    Some(lease.clone())
+                }
+                Stage::Flying(_) | Stage::Wheel | Stage::Ready | Stage::Settling => None,
+            })
+            .collect();
+        for lease in overdue {
+            warn!(self.deps.log, "attempt did not end in time"; "batch" => %lease.batch);
+            self.end_abandoned(lease, ctx);
+        }
+    }
+
+    fn broken(&self, error: &SpoolError) {
+        if let SpoolError::Broken(_) = error {
+            let reason = format!("spool of queue {}: {error}", self.deps.name);
+            self.deps.fatal.do_send(Fatal { reason });
+        }
+    }
+
+    fn forget(&mut self, batch: BatchId) {
+        if let Some(Stage::Flying(flight)) = self.state.known.remove(&batch) {
+            self.land(&flight);
+        }
+    }
+
+    /// A flight is over: its slot is free, and its destination is no longer passed over on its account.
+    fn land(&mut self, flight: &Flight) {
+        if let Some(slot) = &flight.slot {
+            slot.give_back();
+        }
+        if flight.patient {
+            self.state.ready.unpark(&flight.destination);
+        }
+    }
+}
+
+impl Actor for QueueActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (spool, life, me) = (Arc::clone(&self.deps.spool), self.state.life, ctx.address());
+        self.deps.runtime.spawn_blocking(move || {
+            me.do_send(LeasesRead { life, leases: spool.leases() });
+        });
+        ctx.run_interval(TICK, |queue, ctx| {
+            queue.turn_wheel();
+            queue.end_overdue(ctx);
+            queue.read_ahead(ctx);
+            queue.pump(ctx);
+        });
+    }
+}
+
+impl Supervised for QueueActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        let State { draining, suspended, .. } = self.state;
+        // Orders of the root are facts of the process, not of this life.
+        self.state = State { draining, suspended, ..State::new(self.state.life + 1) };
+    }
+}
+
+/// Disk -> Queue: every lease that is written down.
+struct LeasesRead {
+    life: u64,
+    leases: Result<Vec<Lease>, SpoolError>,
+}
+
+impl actix::Message for LeasesRead {
+    type Result = ();
+}
+
+impl Handler<LeasesRead> for QueueActor {
+    type Result = ();
+
+    /// Our own tasks fly on; attempts of a process that is gone are ended as interrupted.
+    fn handle(&mut self, message: LeasesRead, ctx: &mut Context<Self>) {
+        if message.life != self.state.life {
+            return;
+        }
+        let leases = match message.leases {
+            Ok(leases) => leases,
+            Err(error) => {
+                warn!(self.deps.log, "leases could not be read"; "cause" => %error);
+                self.broken(&error);
+                Vec::new()
+            }
+        };
+        let now = self.deps.clock.now();
+        let mut abandoned = 0;
+        for lease in leases {
+            self.state.serial = self.state.serial.max(lease.serial);
+            if self.state.known.contains_key(&lease.batch) {
+                continue;
+            }
+            if lease.is_void(&self.deps.boot, now) {
+                abandoned += 1;
+                self.end_abandoned(lease, ctx);
+            } else {
+                let flight = Flight {
+                    destination: DestinationKey::Unqualified,
+                    since: lease.taken,
+                    recipients: 0,
+                    attempt: 0,
+                    slot: None,
+                    call_off: None,
+                    patient: false,
+                    lease: Some(lease.clone()),
+                };
+                self.state.known.insert(lease.batch, Stage::Flying(flight));
+            }
+        }
+        if abandoned > 0 {
+            info!(self.deps.log, "interrupted attempts found"; "count" => abandoned);
+        }
+        self.state.recovered = true;
+        self.read_ahead(ctx);
+    }
+}
+
+/// Disk -> Queue: a page of the schedule.
+struct PageRead {
+    life: u64,
+    until: Timestamp,
+    page: Result<Vec<Due>, SpoolError>,
+}
+
+impl actix::Message for PageRead {
+    type Result = ();
+}
+
+impl Handler<PageRead> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, message: PageRead, ctx: &mut Context<Self>) {
+        if message.life != self.state.life {
+            return;
+        }
+        self.state.loading = false;
+        let page = match message.page {
+            Ok(page) => page,
+            Err(error) => {
+                warn!(self.deps.log, "schedule could not be read"; "cause" => %error);
+                return self.broken(&error);
+            }
+        };
+        let full = page.len() >= PAGE;
+        let last = page.last().map(|due| (due.at, due.batch));
+        self.state.cursor = match last {
+            Some(last) if full => Some(last),
+            _ => Some((message.until, LAST_BATCH)),
+        };
+        for due in page {
+            self.schedule(due.batch, due.at, due.destination);
+        }
+        self.pump(ctx);
+    }
+}
+
+/// Behind every batch of its moment.
+const LAST_BATCH: BatchId = BatchId {
+    envelope: posthaste_mail::envelope::EnvelopeId::from_bytes([0xff; 16]),
+    index: u32::MAX,
+};
+
+impl Handler<WaitingLong> for QueueActor {
+    type Result = ();
+
+    /// One flight of a destination may wait for a silent host without a slot; further ones are called off and wait on the wheel.
+    fn handle(&mut self, message: WaitingLong, ctx: &mut Context<Self>) {
+        let Some(Stage::Flying(flight)) = self.state.known.get(&message.batch) else { return };
+        let destination = flight.destination.clone();
+        let somebody_waits = self.state.known.values().any(
+            |stage| matches!(stage, Stage::Flying(f) if f.patient && f.destination == destination),
+        );
+        let Some(Stage::Flying(flight)) = self.state.known.get_mut(&message.batch) else { return };
+        if somebody_waits {
+            if let Some(call_off) = &flight.call_off {
+                call_off.send_replace(true);
+            }
+        } else {
+            flight.patient = true;
+            if let Some(slot) = &flight.slot {
+                slot.give_back();
+            }
+            self.state.ready.park(&destination);
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Drain> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
+        self.state.draining = true;
+        for stage in self.state.known.values() {
+            if let Stage::Flying(Flight { call_off: Some(call_off), .. }) = stage {
+                call_off.send_replace(true);
+            }
+        }
+    }
+}
+
+impl Handler<TargetSuspended> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, message: TargetSuspended, _: &mut Context<Self>) {
+        self.state.suspended |= message.target == self.deps.target_name;
+    }
+}
+
+impl Handler<TargetResumed> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, message: TargetResumed, ctx: &mut Context<Self>) {
+        self.state.suspended &= message.target != self.deps.target_name;
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Probe> for QueueActor {
+    type Result = MessageResult<Probe>;
+
+    fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
+        let at_work = |stage: &&Stage| matches!(stage, Stage::Flying(_) | Stage::Settling);
+        let running = self.state.known.values().filter(at_work).count();
+        let counters = &self.state.counters;
+        MessageResult(Some(Pulse {
+            counters: vec![
+                ("running", running as u64),
+                ("ready", self.state.ready.len() as u64),
+                ("soon", self.state.wheel.len() as u64),
+                ("accepted", counters.accepted),
+                ("delivered", counters.delivered),
+                ("deferred", counters.deferred),
+                ("failed", counters.failed),
+            ],
+        }))
+    }
+}
+
+impl Handler<PanicNow> for QueueActor {
+    type Result = ();
+
+    #[allow(clippy::panic)] // what it is for
+    fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+        panic!("as the operator asked");
+    }
+}

@@ -1,0 +1,362 @@
+//! The world as one attempt of `target.remote` sees it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient as Address;
+use slog::{Logger, debug, warn};
+use tokio::sync::watch;
+
+use posthaste_edge::body::Body;
+use posthaste_edge::clock::Clock;
+use posthaste_edge::dial::{DialError, LocalAddresses, dial};
+use posthaste_edge::dns::{Families, Resolver};
+use posthaste_edge::session::{Opened, Session, Timeouts};
+use posthaste_edge::tls::ClientTls;
+use posthaste_mail::address::Domain;
+use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
+use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
+use posthaste_mail::attempt::ports::{Peer, Ports, Transacted};
+use posthaste_mail::envelope::{Envelope, Recipient};
+use posthaste_mail::level::{MxLevel, TlsLevel};
+use posthaste_mail::lookup::Lookup;
+use posthaste_mail::outcome::{Cause, Failure, Outcome, Remote, SessionFacts};
+use posthaste_mail::queue::record::{BatchId, JournalEntry};
+use posthaste_mail::route::mx::MxRecord;
+use posthaste_mail::wire::client::opening::{Dialect, StartTls};
+use posthaste_mail::wire::client::transaction::Fate;
+
+use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong};
+use crate::messages::pool::{CheckIn, CheckOut, PoolKey};
+use crate::pool::session::Idle;
+
+/// After this long without a greeting the queue may use the slot for somebody else.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What all attempts of one target share.
+pub struct Network {
+    pub target: String,
+    pub resolver: Resolver,
+    pub tls: ClientTls,
+    pub our_name: String,
+    pub port: u16,
+    pub local: LocalAddresses,
+    pub families: Families,
+    pub allow_loopback: bool,
+    /// Addresses of this machine, read at start.
+    pub own_addresses: Vec<IpAddr>,
+    pub connect_timeout: Duration,
+    pub timeouts: Timeouts,
+    pub pool_out: Address<CheckOut>,
+    pub pool_in: Address<CheckIn>,
+}
+
+/// A session in use.
+pub struct Live {
+    session: Session,
+    remote: Remote,
+    facts: SessionFacts,
+    opened: posthaste_mail::time::Timestamp,
+    transactions: u32,
+}
+
+impl Peer for Live {
+    fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    fn facts(&self) -> SessionFacts {
+        self.facts.clone()
+    }
+
+    fn room(&self) -> usize {
+        room(self.session.capabilities())
+    }
+
+    fn is_reused(&self) -> bool {
+        self.facts.reused
+    }
+}
+
+pub struct RemotePorts {
+    network: Arc<Network>,
+    clock: Clock,
+    log: Logger,
+    envelope: Arc<Envelope>,
+    body: Body,
+    key: PoolKey,
+    journal: Journal,
+    batch: BatchId,
+    attempt: u32,
+    recipients: Vec<(u32, Recipient)>,
+    /// Given back when the attempt ends.
+    _slot: Slot,
+    settled_to: Address<Settled>,
+    waiting_to: Address<WaitingLong>,
+    called_off: watch::Receiver<bool>,
+    told_waiting: bool,
+    outcomes: Vec<(u32, Outcome)>,
+}
+
+impl RemotePorts {
+    pub fn new(network: Arc<Network>, work: Deliver, clock: Clock, log: Logger) -> RemotePorts {
+        let key = PoolKey { target: network.target.clone(), destination: work.destination };
+        RemotePorts {
+            network,
+            clock,
+            log,
+            envelope: work.envelope,
+            body: work.body,
+            key,
+            journal: work.journal,
+            batch: work.lease.batch,
+            attempt: work.attempt,
+            recipients: work.recipients,
+            _slot: work.slot,
+            settled_to: work.settled_to,
+            waiting_to: work.waiting_to,
+            called_off: work.called_off,
+            told_waiting: false,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// All outcomes of the attempt, for the closing message.
+    pub fn into_outcomes(self) -> Vec<(u32, Outcome)> {
+        self.outcomes
+    }
+
+    /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
+    async fn reach(
+        &self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        demand: TlsDemand,
+    ) -> Result<Live, Failure> {
+        let first = self.greet(host, address, StartTls::IfOffered).await;
+        match first {
+            Err(failure) if may_fall_back(demand, &failure) => {
+                warn!(self.log, "tls failed, going on in the clear";
+                    "mx" => host.map(Domain::ascii), "address" => %address, "text" => &failure.text);
+                self.greet(host, address, StartTls::Skip).await
+            }
+            other => other,
+        }
+    }
+
+    async fn greet(
+        &self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        starttls: StartTls,
+    ) -> Result<Live, Failure> {
+        let network = &*self.network;
+        let name = host.map_or_else(|| format!("[{address}]"), |h| h.ascii().to_string());
+        let remote = Remote { host: name, address: Some(address.to_string()) };
+        let peer = SocketAddr::new(address, network.port);
+        let stream = dial(peer, &network.local, network.connect_timeout)
+            .await
+            .map_err(|e| dial_failure(&e, peer).at(remote.clone()))?;
+        let how = Opened {
+            dialect: Dialect::Smtp,
+            our_name: &network.our_name,
+            starttls,
+            tls: &network.tls,
+            host,
+            timeouts: network.timeouts,
+        };
+        let session = Session::open(stream, how).await.map_err(|f| f.at(remote.clone()))?;
+        let facts = facts_of(&session);
+        debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
+            "tls_level" => %facts.tls_level);
+        Ok(Live { session, remote, facts, opened: self.clock.now(), transactions: 0 })
+    }
+
+    fn refused_all(recipients: &[(u32, Recipient)], failure: &Failure) -> Transacted {
+        let fates = recipients.iter().map(|(i, _)| (*i, Fate::Refused(failure.clone()))).collect();
+        Transacted { fates, in_sync: true, dsn_passed_on: false }
+    }
+}
+
+fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
+    let text = format!("connecting to {peer}: {error}");
+    match error {
+        DialError::Peer(_) | DialError::TimedOut | DialError::NoLocalAddress => {
+            Failure::new(Cause::Unreachable, text)
+        }
+        DialError::Local(_) => Failure::new(Cause::Internal, text),
+    }
+}
+
+fn facts_of(session: &Session) -> SessionFacts {
+    let tls = session.tls();
+    SessionFacts {
+        mx_level: MxLevel::None,
+        tls_level: match tls {
+            None => TlsLevel::None,
+            Some(facts) if facts.pkix.is_ok() => TlsLevel::Authenticated,
+            Some(_) => TlsLevel::Encrypted,
+        },
+        tls_version: tls.map(|t| t.version.clone()),
+        tls_cipher: tls.map(|t| t.cipher.clone()),
+        reused: false,
+    }
+}
+
+impl Ports for RemotePorts {
+    type Session = Live;
+
+    async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
+        self.network.resolver.mx(domain).await
+    }
+
+    async fn addresses(&mut self, host: &Domain) -> Lookup<Vec<IpAddr>> {
+        self.network.resolver.addresses(host, self.network.families).await
+    }
+
+    async fn check_out(&mut self) -> Option<Live> {
+        // No answer from the pool is no session: dial.
+        let found = self.network.pool_out.send(CheckOut { key: self.key.clone() }).await;
+        let mut idle = found.ok().flatten()?;
+        if !idle.session.refresh().await {
+            return None;
+        }
+        let Idle { session, remote, facts, opened, transactions, .. } = *idle;
+        let facts = SessionFacts { reused: true, ..facts };
+        Some(Live { session, remote, facts, opened, transactions })
+    }
+
+    async fn connect(
+        &mut self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        demand: TlsDemand,
+    ) -> Result<Live, Failure> {
+        let mut called_off = self.called_off.clone();
+        let told = self.told_waiting;
+        let batch = self.batch;
+        let waiting_to = self.waiting_to.clone();
+        let patience = async {
+            tokio::time::sleep(PATIENCE).await;
+            if !told {
+                waiting_to.do_send(WaitingLong { batch });
+            }
+        };
+        let off = async {
+            // A queue that was restarted has let go of its end: that calls nothing off.
+            if called_off.wait_for(|off| *off).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut patience = std::pin::pin!(patience);
+        let mut patient = false;
+        let reached = {
+            let mut reach = std::pin::pin!(self.reach(host, address, demand));
+            let mut off = std::pin::pin!(off);
+            loop {
+                tokio::select! {
+                    end = &mut reach => break end,
+                    () = &mut patience, if !patient => patient = true,
+                    () = &mut off => {
+                        let text = "called off while the host had not answered";
+                        break Err(Failure::new(Cause::Suspended, text));
+                    }
+                }
+            }
+        };
+        self.told_waiting |= patient;
+        reached
+    }
+
+    async fn transact(&mut self, live: &mut Live, recipients: &[(u32, Recipient)]) -> Transacted {
+        let capabilities = live.session.capabilities();
+        let Mailing { mail, recipients: commands, refused } =
+            match mailing(&self.envelope, recipients, capabilities) {
+                Ok(mailing) => mailing,
+                Err(failure) => return RemotePorts::refused_all(recipients, &failure),
+            };
+        if self.envelope.flags.eight_bit && !capabilities.eight_bit_mime {
+            debug!(self.log, "8-bit content to a server without 8BITMIME"; "mx" => &live.remote.host);
+        }
+        let dsn_passed_on = capabilities.dsn;
+        let mut fates: Vec<(u32, Fate)> =
+            refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
+        if commands.is_empty() {
+            return Transacted { fates, in_sync: true, dsn_passed_on };
+        }
+        live.transactions += 1;
+        let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
+        let journal = self.journal.clone();
+        let places = indices.clone();
+        // The journal knows of the dot before the peer does: a crash from here on is known as *outcome unknown*.
+        let before_dot = move |accepted: Vec<usize>| async move {
+            let entries = accepted
+                .iter()
+                .filter_map(|place| places.get(*place).map(|i| (*i, JournalEntry::DotSent)))
+                .collect();
+            journal.write(entries).await.map_err(|e| Failure::new(Cause::Internal, e.to_string()))
+        };
+        let ending = live.session.transact(mail, lines, &self.body, before_dot).await;
+        fates.extend(indices.into_iter().zip(ending.fates));
+        Transacted { fates, in_sync: ending.in_sync, dsn_passed_on }
+    }
+
+    async fn release(&mut self, mut live: Live, in_sync: bool) {
+        if !in_sync {
+            // Closed by being dropped: a stream that is out of step gets no QUIT.
+            return;
+        }
+        if live.facts.reused && live.transactions == 0 {
+            live.session.quit().await;
+            return;
+        }
+        let idle = Idle {
+            session: live.session,
+            remote: live.remote,
+            facts: SessionFacts { reused: false, ..live.facts },
+            opened: live.opened,
+            last_used: self.clock.now(),
+            transactions: live.transactions,
+        };
+        let message = CheckIn { key: self.key.clone(), session: Box::new(idle) };
+        self.network.pool_in.do_send(message);
+    }
+
+    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts) {
+        // Only ends are facts worth a sync: what is deferred is decided anew anyway, by the closing message or by its absence.
+        let ends: Vec<(u32, JournalEntry)> = outcomes
+            .iter()
+            .filter(|(_, o)| !matches!(o, Outcome::Postponed(_)))
+            .map(|(i, o)| (*i, JournalEntry::Settled(o.clone())))
+            .collect();
+        if !ends.is_empty()
+            && let Err(e) = self.journal.write(ends).await
+        {
+            warn!(self.log, "outcome could not be journaled"; "cause" => %e);
+        }
+        self.outcomes.extend(outcomes.iter().cloned());
+        let address = |index: u32| {
+            let found = self.recipients.iter().find(|(i, _)| *i == index);
+            found.map_or_else(String::new, |(_, r)| r.address.to_string())
+        };
+        self.settled_to.do_send(Settled {
+            envelope: Arc::clone(&self.envelope),
+            attempt: self.attempt,
+            destination: self.key.destination.clone(),
+            outcomes: outcomes.into_iter().map(|(i, o)| (address(i), o)).collect(),
+            facts: facts.clone(),
+        });
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        if self.network.allow_loopback {
+            return false;
+        }
+        let address = address.to_canonical(); // ::ffff:127.0.0.1 is loopback too
+        address.is_loopback()
+            || address.is_unspecified()
+            || address.is_multicast()
+            || self.network.own_addresses.contains(&address)
+    }
+}

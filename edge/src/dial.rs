@@ -1,0 +1,99 @@
+//! One TCP connection to one address, from the right local address, within its time.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+
+/// `local_ip`: at most one address a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAddresses {
+    pub v4: Option<std::net::Ipv4Addr>,
+    pub v6: Option<std::net::Ipv6Addr>,
+}
+
+impl LocalAddresses {
+    /// The address to bind for a peer; `Err` when one family is set and the peer is of the other.
+    pub fn for_peer(&self, peer: IpAddr) -> Result<Option<IpAddr>, NoLocalAddress> {
+        match (peer, self.v4, self.v6) {
+            (_, None, None) => Ok(None),
+            (IpAddr::V4(_), Some(v4), _) => Ok(Some(IpAddr::V4(v4))),
+            (IpAddr::V6(_), _, Some(v6)) => Ok(Some(IpAddr::V6(v6))),
+            (IpAddr::V4(_), None, Some(_)) | (IpAddr::V6(_), Some(_), None) => Err(NoLocalAddress),
+        }
+    }
+}
+
+/// `local_ip` names no address of the peer's family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoLocalAddress;
+
+#[derive(Debug)]
+pub enum DialError {
+    NoLocalAddress,
+    TimedOut,
+    /// Refused, unreachable, reset.
+    Peer(io::Error),
+    /// Our own machine could not even try: no descriptors, no memory, no such local address.
+    Local(io::Error),
+}
+
+impl std::fmt::Display for DialError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DialError::NoLocalAddress => f.write_str("local_ip has no address of this family"),
+            DialError::TimedOut => f.write_str("connection timed out"),
+            DialError::Peer(e) | DialError::Local(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+pub async fn dial(
+    peer: SocketAddr,
+    local: &LocalAddresses,
+    limit: Duration,
+) -> Result<TcpStream, DialError> {
+    let from = local.for_peer(peer.ip()).map_err(|_| DialError::NoLocalAddress)?;
+    let socket = match peer {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+    .map_err(DialError::Local)?;
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0)).map_err(DialError::Local)?;
+    }
+    let stream = tokio::time::timeout(limit, socket.connect(peer))
+        .await
+        .map_err(|_| DialError::TimedOut)?
+        .map_err(|e| if is_local(&e) { DialError::Local(e) } else { DialError::Peer(e) })?;
+    // Small writes that wait for each other's acknowledgement would cost 40 ms each.
+    stream.set_nodelay(true).map_err(DialError::Peer)?;
+    Ok(stream)
+}
+
+fn is_local(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory | PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_address_of_the_same_family() {
+        let v4 = LocalAddresses { v4: Some([192, 0, 2, 1].into()), v6: None };
+        let peer = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(v4.for_peer(peer("192.0.2.9")), Ok(Some(peer("192.0.2.1"))));
+        assert_eq!(v4.for_peer(peer("2001:db8::9")), Err(NoLocalAddress));
+        assert_eq!(LocalAddresses::default().for_peer(peer("2001:db8::9")), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn nobody_listens() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let end = dial(free, &LocalAddresses::default(), Duration::from_secs(5)).await;
+        assert!(matches!(end, Err(DialError::Peer(_))));
+    }
+}

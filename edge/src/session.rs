@@ -1,0 +1,424 @@
+//! Drives the client machine over a stream: every wait has a deadline, every reply a bound.
+
+use std::future::Future;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use posthaste_mail::address::Domain;
+use posthaste_mail::outcome::{Cause, Failure, Stage};
+use posthaste_mail::wire::capabilities::Capabilities;
+use posthaste_mail::wire::client::opening::{
+    Dialect, Opening, OpeningError, OpeningStep, StartTls,
+};
+use posthaste_mail::wire::client::transaction::{Ending, Step, Transaction};
+use posthaste_mail::wire::command::Command;
+use posthaste_mail::wire::data::DotStuffer;
+use posthaste_mail::wire::reply::{Reply, ReplyParser};
+
+use crate::body::Body;
+use crate::tls::{ClientTls, TlsFacts, TlsStream};
+
+/// How long each phase may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// RFC 5321 §4.5.3.2.1: 5 minutes.
+    pub greeting: Duration,
+    /// `command_timeout`, for each command and for the handshake.
+    pub command: Duration,
+    /// RFC 5321 §4.5.3.2.5: 3 minutes without progress while content is written.
+    pub block: Duration,
+    /// `submission_timeout`, for the reply to the final dot.
+    pub submission: Duration,
+}
+
+const RESET_LIMIT: Duration = Duration::from_secs(20);
+const QUIT_LIMIT: Duration = Duration::from_secs(5);
+/// A peer that refused in mid-content gets this long to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Content is read, encoded and written in pieces of this size.
+const PIECE: usize = 64 * 1024;
+
+/// What carries the session.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Between the two, while the handshake owns the connection.
+    Gone,
+}
+
+impl Stream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(tls) => Some(tls.get_ref()),
+            Stream::Gone => None,
+        }
+    }
+
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.read(buffer).await,
+            Stream::Tls(tls) => tls.read(buffer).await,
+            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.write(bytes).await,
+            Stream::Tls(tls) => tls.write(bytes).await,
+            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.flush().await,
+            Stream::Tls(tls) => tls.flush().await,
+            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// How a session is opened.
+pub struct Opened<'a> {
+    pub dialect: Dialect,
+    /// What we call ourselves.
+    pub our_name: &'a str,
+    pub starttls: StartTls,
+    pub tls: &'a ClientTls,
+    /// Name for SNI and certificate.
+    pub host: Option<&'a Domain>,
+    pub timeouts: Timeouts,
+}
+
+/// A greeted session, ready for transactions. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Session {
+    stream: Stream,
+    parser: ReplyParser,
+    unread: Vec<u8>,
+    dialect: Dialect,
+    timeouts: Timeouts,
+    capabilities: Capabilities,
+    tls: Option<TlsFacts>,
+    needs_reset: bool,
+}
+
+impl Session {
+    /// Greeting, EHLO, STARTTLS when wanted and offered, EHLO again.
+    pub async fn open(stream: TcpStream, how: Opened<'_>) -> Result<Session, Failure> {
+        let mut session = Session {
+            stream: Stream::Plain(stream),
+            parser: ReplyParser::default(),
+            unread: Vec::new(),
+            dialect: how.dialect,
+            timeouts: how.timeouts,
+            capabilities: Capabilities::default(),
+            tls: None,
+            needs_reset: false,
+        };
+        let mut opening = Opening::new(how.dialect, how.our_name, how.starttls);
+        loop {
+            let step = match opening.step() {
+                Ok(step) => step,
+                Err(e) => return Err(session.opening_failed(e).await),
+            };
+            match step {
+                OpeningStep::Write(bytes) => session.write(&bytes, Stage::Ehlo).await?,
+                OpeningStep::Await(stage) => {
+                    let reply = session.reply(stage).await?;
+                    if let Err(e) = opening.reply(&reply) {
+                        return Err(session.opening_failed(e).await);
+                    }
+                }
+                OpeningStep::Handshake => {
+                    session.secure(&how).await?;
+                    opening.secured();
+                }
+                OpeningStep::Ready => {
+                    session.capabilities = opening.capabilities();
+                    return Ok(session);
+                }
+            }
+        }
+    }
+
+    async fn opening_failed(&mut self, error: OpeningError) -> Failure {
+        self.quit().await;
+        match error {
+            OpeningError::Failed(failure) | OpeningError::StartTlsRefused(failure) => failure,
+        }
+    }
+
+    async fn secure(&mut self, how: &Opened<'_>) -> Result<(), Failure> {
+        // RFC 3207 §4.2, and plain sense: what came in the clear behind the 220 is an injection.
+        if !self.unread.is_empty() || self.parser.is_within() {
+            let text = "the server sent data between its answer to STARTTLS and the handshake";
+            return Err(Failure::new(Cause::Protocol(Stage::StartTls), text));
+        }
+        let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+            return Err(Failure::new(Cause::Internal, "TLS is on already"));
+        };
+        let limit = self.timeouts.command;
+        match timeout(limit, how.tls.handshake(tcp, how.host)).await {
+            Err(_) => Err(timed_out(Stage::StartTls, limit)),
+            Ok(Err(e)) if e.local => Err(Failure::new(Cause::Internal, format!("TLS: {e}"))),
+            Ok(Err(e)) => {
+                let text = format!("TLS handshake failed: {e}");
+                Err(Failure::new(Cause::Protocol(Stage::StartTls), text))
+            }
+            Ok(Ok((tls, facts))) => {
+                self.stream = Stream::Tls(Box::new(tls));
+                self.tls = Some(facts);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// `None` for a session in the clear.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref()
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// One transaction. `before_dot` is told which recipients (by place) are about to be handed over, and the final dot waits for it;
+    /// if it fails, the connection is given up instead.
+    pub async fn transact<F, D>(
+        &mut self,
+        mail: Vec<u8>,
+        recipients: Vec<Vec<u8>>,
+        content: &Body,
+        before_dot: F,
+    ) -> Ending
+    where
+        F: FnOnce(Vec<usize>) -> D,
+        D: Future<Output = Result<(), Failure>>,
+    {
+        let pipelining = self.capabilities.pipelining;
+        let mut transaction = Transaction::new(self.dialect, pipelining, mail, recipients);
+        let mut before_dot = Some(before_dot);
+        loop {
+            let failure = match transaction.step() {
+                Step::Done => break,
+                Step::Write(bytes) => self.write(&bytes, transaction.stage()).await.err(),
+                Step::Await(stage) => match self.reply(stage).await {
+                    Ok(reply) => {
+                        transaction.reply(reply);
+                        None
+                    }
+                    Err(failure) => Some(failure),
+                },
+                Step::Content => match before_dot.take() {
+                    Some(before_dot) => self.content(&mut transaction, content, before_dot).await,
+                    None => Some(Failure::new(Cause::Internal, "content was asked for twice")),
+                },
+            };
+            if let Some(failure) = failure {
+                transaction.lost(failure);
+            }
+        }
+        let ending = transaction.finish();
+        self.needs_reset = ending.needs_reset;
+        ending
+    }
+
+    async fn content<F, D>(
+        &mut self,
+        transaction: &mut Transaction,
+        content: &Body,
+        before_dot: F,
+    ) -> Option<Failure>
+    where
+        F: FnOnce(Vec<usize>) -> D,
+        D: Future<Output = Result<(), Failure>>,
+    {
+        let noted = before_dot(transaction.accepted().to_vec());
+        let (sent, noted) = tokio::join!(self.all_but_the_end(content), noted);
+        let (stuffer, mut last) = match sent {
+            Ok(rest) => rest,
+            Err(failure) => return self.last_words(transaction, failure).await,
+        };
+        if let Err(failure) = noted {
+            return Some(failure);
+        }
+        stuffer.finish(&mut last);
+        transaction.dot_sent();
+        match self.write_content(&last).await {
+            Ok(()) => None,
+            Err(failure) => self.last_words(transaction, failure).await,
+        }
+    }
+
+    /// Writes the content, except the last piece, which goes out with the final dot.
+    async fn all_but_the_end(&mut self, content: &Body) -> Result<(DotStuffer, Vec<u8>), Failure> {
+        let (mut stuffer, mut out, mut position) = (DotStuffer::default(), Vec::new(), 0);
+        loop {
+            let piece = content
+                .chunk(position, PIECE)
+                .await
+                .map_err(|e| Failure::new(Cause::Internal, format!("reading the message: {e}")))?;
+            position += piece.len() as u64;
+            stuffer.encode(&piece, &mut out);
+            if position >= content.len() {
+                return Ok((stuffer, out));
+            }
+            if piece.is_empty() {
+                return Err(Failure::new(Cause::Internal, "the message is shorter than recorded"));
+            }
+            self.write_content(&out).await?;
+            out.clear();
+        }
+    }
+
+    /// The peer ended the connection while content was written: perhaps it has said why.
+    async fn last_words(
+        &mut self,
+        transaction: &mut Transaction,
+        failure: Failure,
+    ) -> Option<Failure> {
+        if failure.cause == Cause::Internal {
+            return Some(failure);
+        }
+        match timeout(LAST_WORDS, self.reply(Stage::Content)).await {
+            Ok(Ok(reply)) if reply.code >= 400 => {
+                let refusal = reply.failure(Stage::Content);
+                transaction.lost(refusal);
+                None
+            }
+            _ => Some(failure),
+        }
+    }
+
+    async fn write_content(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        let limit = self.timeouts.block;
+        while !bytes.is_empty() {
+            let written = timeout(limit, self.stream.write(bytes))
+                .await
+                .map_err(|_| timed_out(Stage::Content, limit))?
+                .map_err(|e| lost(Stage::Content, &e))?;
+            if written == 0 {
+                return Err(lost(Stage::Content, &io::ErrorKind::WriteZero.into()));
+            }
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        timeout(limit, self.stream.flush())
+            .await
+            .map_err(|_| timed_out(Stage::Content, limit))?
+            .map_err(|e| lost(Stage::Content, &e))
+    }
+
+    async fn write(&mut self, mut bytes: &[u8], stage: Stage) -> Result<(), Failure> {
+        let limit = self.timeouts.command;
+        let all = async {
+            while !bytes.is_empty() {
+                let written = self.stream.write(bytes).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                bytes = bytes.get(written..).unwrap_or_default();
+            }
+            self.stream.flush().await
+        };
+        timeout(limit, all).await.map_err(|_| timed_out(stage, limit))?.map_err(|e| lost(stage, &e))
+    }
+
+    /// One reply. The deadline is for the whole of it, so that a peer that drips octets meets it too.
+    async fn reply(&mut self, stage: Stage) -> Result<Reply, Failure> {
+        let limit = match stage {
+            Stage::Greeting => self.timeouts.greeting,
+            Stage::Dot => self.timeouts.submission,
+            _ => self.timeouts.command,
+        };
+        timeout(limit, self.read_reply(stage)).await.map_err(|_| timed_out(stage, limit))?
+    }
+
+    async fn read_reply(&mut self, stage: Stage) -> Result<Reply, Failure> {
+        let mut buffer = [0; 4096];
+        loop {
+            let mut rest = &self.unread[..];
+            let parsed = self.parser.feed(&mut rest);
+            let used = self.unread.len() - rest.len();
+            self.unread.drain(..used);
+            match parsed {
+                Ok(Some(reply)) => return Ok(reply),
+                Ok(None) => {}
+                Err(e) => return Err(Failure::new(Cause::Protocol(stage), e.to_string())),
+            }
+            match self.stream.read(&mut buffer).await {
+                Ok(0) => return Err(lost(stage, &io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => {
+                    self.unread.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                }
+                Err(e) => return Err(lost(stage, &e)),
+            }
+        }
+    }
+
+    /// Nothing unread, nothing waiting, not closed: the peer believes that it is our turn.
+    pub fn is_quiet(&self) -> bool {
+        let Some(tcp) = self.stream.tcp().filter(|_| self.unread.is_empty()) else { return false };
+        let mut octet = [0; 1];
+        let mut buffer = ReadBuf::new(&mut octet);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        matches!(tcp.poll_peek(&mut context, &mut buffer), Poll::Pending)
+    }
+
+    /// Makes sure that another transaction may begin: RSET when a MAIL was left open, else only a look at the line.
+    pub async fn refresh(&mut self) -> bool {
+        if !self.is_quiet() {
+            return false;
+        }
+        if !self.needs_reset {
+            return true;
+        }
+        let mut bytes = Vec::new();
+        let reset = async {
+            Command::Rset.render(&mut bytes).ok()?;
+            self.write(&bytes, Stage::Rset).await.ok()?;
+            let reply = self.reply(Stage::Rset).await.ok()?;
+            reply.is_positive().then_some(())
+        };
+        let done = matches!(timeout(RESET_LIMIT, reset).await, Ok(Some(())));
+        self.needs_reset &= !done;
+        done
+    }
+
+    /// Says QUIT and waits a little. Nothing that goes wrong here means anything.
+    pub async fn quit(&mut self) {
+        let mut bytes = Vec::new();
+        let farewell = async {
+            if Command::Quit.render(&mut bytes).is_ok()
+                && self.write(&bytes, Stage::Quit).await.is_ok()
+            {
+                let _ = self.reply(Stage::Quit).await;
+            }
+        };
+        let _ = timeout(QUIT_LIMIT, farewell).await;
+    }
+}
+
+fn timed_out(stage: Stage, limit: Duration) -> Failure {
+    Failure::new(Cause::TimedOut(stage), format!("no answer within {}s ({stage})", limit.as_secs()))
+}
+
+fn lost(stage: Stage, error: &io::Error) -> Failure {
+    let text = match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("the server closed the connection ({stage})"),
+        _ => format!("connection lost ({stage}): {error}"),
+    };
+    Failure::new(Cause::Lost(stage), text)
+}

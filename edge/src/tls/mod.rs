@@ -1,0 +1,13 @@
+//! TLS of SMTP sessions, both sides. Nothing outside this folder names the library behind it.
+//!
+//! The client makes one handshake that accepts any certificate, and reads the verdict afterwards: what it proves is for the policies
+//! to use, not for the library to act on.
+
+mod client;
+mod server;
+
+pub use client::{ClientTls, HandshakeError, TlsFacts};
+pub use server::{ServerTls, ServerTlsError};
+
+/// An encrypted stream over whatever carries it.
+pub type TlsStream<S> = tokio_openssl::SslStream<S>;

@@ -1,0 +1,179 @@
+//! What an operator is told. Members are only ever added.
+
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{Envelope, EnvelopeId};
+use crate::outcome::{Failure, Outcome, SessionFacts};
+use crate::time::Timestamp;
+
+/// The first line of every connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Greeting {
+    pub posthaste: String,
+    pub protocol: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_seconds: u64,
+    /// Counts the configurations loaded by this process.
+    pub generation: u64,
+    pub hostname: String,
+    pub state_dir: String,
+    pub queues: Vec<QueueLine>,
+    /// What is wrong now, in words; empty when all is well.
+    pub wrong: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct QueueLine {
+    pub queue: String,
+    pub target: String,
+    pub envelopes: u64,
+    pub batches: u64,
+    pub bytes: u64,
+    pub running: u64,
+    pub max_parallelism: u64,
+    pub oldest_age_seconds: Option<u64>,
+    pub accepted: u64,
+    pub delivered: u64,
+    pub failed: u64,
+    pub deferred: u64,
+}
+
+/// One actor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChildLine {
+    pub name: String,
+    pub kind: String,
+    /// `running`, `restarting`, `suspended`, `stopped`.
+    pub state: String,
+    pub restarts: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<String>,
+    /// What the actor counts of itself.
+    pub counters: Vec<(String, u64)>,
+    /// The actor answered within a second.
+    pub answers: bool,
+}
+
+/// One delivery in progress.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeliveryLine {
+    pub queue: String,
+    pub id: EnvelopeId,
+    pub destination: String,
+    pub recipients: u64,
+    pub attempt: u32,
+    /// `delivering`, or `waiting` for a host that has not greeted yet.
+    pub phase: String,
+    pub seconds: u64,
+}
+
+/// One batch that waits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BatchLine {
+    pub queue: String,
+    pub id: EnvelopeId,
+    pub from: String,
+    pub destination: String,
+    pub recipients: Vec<String>,
+    pub size: u64,
+    pub arrived: String,
+    pub attempts: u32,
+    /// `waiting`, `delivering`, `held`.
+    pub state: String,
+    pub due: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
+/// All that is known of one message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MessageView {
+    pub queue: String,
+    pub envelope: Envelope,
+    pub batches: Vec<BatchLine>,
+    pub recipients: Vec<RecipientLine>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecipientLine {
+    pub address: String,
+    pub batch: u32,
+    /// `waiting`, `delivered`, `failed`, `dropped`.
+    pub standing: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Affected {
+    /// Batches that the filter matched.
+    pub matched: u64,
+    /// Batches that were changed.
+    pub changed: u64,
+}
+
+/// Something that happened to a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceEvent {
+    pub at: Timestamp,
+    /// `at` for people.
+    pub time: String,
+    pub id: EnvelopeId,
+    pub queue: String,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    Accepted {
+        from: String,
+        recipients: u64,
+        size: u64,
+        destinations: Vec<String>,
+    },
+    Attempt {
+        destination: String,
+        attempt: u32,
+        recipients: u64,
+    },
+    Outcome {
+        recipient: String,
+        destination: String,
+        attempt: u32,
+        outcome: Outcome,
+        facts: SessionFacts,
+    },
+    Retry {
+        destination: String,
+        attempts: u32,
+        due: String,
+        recipients: u64,
+    },
+    Ended {
+        recipient: String,
+        end: String,
+        text: String,
+    },
+    Removed,
+}
+
+impl Event {
+    /// The destination, for those that have one.
+    pub fn destination(&self) -> Option<&str> {
+        match self {
+            Event::Attempt { destination, .. }
+            | Event::Outcome { destination, .. }
+            | Event::Retry { destination, .. } => Some(destination),
+            Event::Accepted { .. } | Event::Ended { .. } | Event::Removed => None,
+        }
+    }
+}
