@@ -102,7 +102,7 @@ struct Top<'a> {
     tls_client: Option<Node>,
     blocks: Vec<TopBlock>,
     named: BTreeMap<String, Place>,
-    listening: Vec<(ListenEndpoint, Place)>,
+    listening: BTreeMap<String, Place>,
 }
 
 impl<'a> Top<'a> {
@@ -115,7 +115,7 @@ impl<'a> Top<'a> {
             tls_client: None,
             blocks: Vec::new(),
             named: BTreeMap::new(),
-            listening: Vec::new(),
+            listening: BTreeMap::new(),
         }
     }
 
@@ -188,12 +188,15 @@ impl<'a> Top<'a> {
     }
 
     fn reserve(&mut self, endpoint: &ListenEndpoint, node: &Node) {
-        match self.listening.iter().find(|(other, _)| same_socket(other, endpoint)) {
-            Some((_, first)) => {
+        let Some(socket) = socket(endpoint) else { return };
+        match self.listening.get(&socket) {
+            Some(first) => {
                 let text = format!("address {endpoint} is used twice, first at {first}");
                 self.problems.push(fault(node, text));
             }
-            None => self.listening.push((endpoint.clone(), node.at.clone())),
+            None => {
+                self.listening.insert(socket, node.at.clone());
+            }
         }
     }
 
@@ -244,16 +247,14 @@ impl<'a> Top<'a> {
     }
 }
 
-/// Port 0 is another port every time.
-fn same_socket(one: &ListenEndpoint, other: &ListenEndpoint) -> bool {
-    match (one, other) {
-        (
-            Endpoint::Tcp { host, port } | Endpoint::Tls { host, port },
-            Endpoint::Tcp { host: host2, port: port2 } | Endpoint::Tls { host: host2, port: port2 },
-        ) => host == host2 && port == port2 && *port != 0,
-        (Endpoint::Unix(path), Endpoint::Unix(path2)) => path == path2,
-        (Endpoint::Unix(_), Endpoint::Tcp { .. } | Endpoint::Tls { .. })
-        | (Endpoint::Tcp { .. } | Endpoint::Tls { .. }, Endpoint::Unix(_)) => false,
+/// What only one listener can have. Port 0 is another port every time.
+fn socket(endpoint: &ListenEndpoint) -> Option<String> {
+    match endpoint {
+        Endpoint::Tcp { port: 0, .. } | Endpoint::Tls { port: 0, .. } => None,
+        Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
+            Some(format!("{host}:{port}"))
+        }
+        Endpoint::Unix(path) => Some(format!("unix:{}", path.display())),
     }
 }
 
@@ -449,6 +450,21 @@ mod tests {
         let target = ModuleRef::of(&child(queue, &["target"]), "target").unwrap();
         let ModuleRef::Instance(target) = target else { panic!("{target:?}") };
         assert_eq!(references.resolve(&target).unwrap().module, "target.remote");
+    }
+
+    #[test]
+    fn a_file_on_disk_is_read_the_same_way() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata/mail-server.conf");
+        let environment = Environment::empty();
+        let loaded = Document::load(&path, &environment, &[], &crate::files::Disk, MODULES);
+        assert_eq!(loaded.blocks, {
+            let read = |_: &Path| Ok(include_bytes!("testdata/mail-server.conf").to_vec());
+            Document::load(&path, &environment, &[], &read, MODULES).blocks
+        });
+        let missing =
+            Document::load(Path::new("/none"), &environment, &[], &crate::files::Disk, MODULES);
+        let problem = &missing.problems.sorted()[0];
+        assert_eq!((problem.at.to_string().as_str(), missing.file), ("/none", problem.at.clone()));
     }
 
     #[test]
