@@ -6,5 +6,6 @@ pub mod dial;
 pub mod dns;
 pub mod duplex;
 pub mod session;
+pub mod socket;
 pub mod spool;
 pub mod tls;

@@ -1,0 +1,279 @@
+//! The methods, named as the verbs of the command line.
+
+use std::io;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+use posthaste_mail::admin::answer::{Affected, QueueLine, Status, TraceEvent};
+use posthaste_mail::admin::request::{Debug, Filter, Named, Request, Send, Shutdown, Trace};
+use posthaste_mail::envelope::EnvelopeId;
+
+use crate::admin::connection::{Fault, Line};
+use crate::admin::{Desk, submission};
+use crate::messages::admin::{
+    ListBatches, PanicChild, QueueView, RetryNow, ShowActors, ShowMessage, ShowQueue,
+};
+use crate::messages::lifecycle;
+
+/// What running deliveries may take when nobody says otherwise.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+type Answer = Result<Value, Fault>;
+
+pub(super) fn changes_something(method: &str) -> bool {
+    !matches!(
+        method,
+        "status" | "ps" | "queue.list" | "queue.show" | "trace" | "trace.follow"
+    )
+}
+
+/// Runs one request. The outer error is the connection's.
+pub(super) async fn call(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    Ok(match request.method.as_str() {
+        "status" => status(desk).await,
+        "ps" => return processes(line, request, desk).await,
+        "queue.list" => return list(line, request, desk).await,
+        "queue.show" => show(request, desk).await,
+        "queue.retry" => retry(request, desk).await,
+        "trace" => return trace(line, request, desk).await,
+        "trace.follow" => return follow(line, request, desk).await,
+        "log.debug" => debug(request, desk),
+        "send" => return send(line, request, desk).await,
+        "shutdown" => shutdown(request, desk),
+        "debug.panic" if desk.debug_faults => panic(request, desk).await,
+        other => Err(Fault { code: -32601, text: format!("no such method: {other}") }),
+    })
+}
+
+/// Parameters as their type; none at all are the default ones.
+fn params<T: DeserializeOwned>(request: &Request) -> Result<T, Fault> {
+    let value = match &request.params {
+        Value::Null => json!({}),
+        other => other.clone(),
+    };
+    serde_json::from_value(value).map_err(|e| Fault::params(e.to_string()))
+}
+
+fn shown<T: serde::Serialize>(value: T) -> Answer {
+    serde_json::to_value(value).map_err(|e| Fault::internal(e.to_string()))
+}
+
+async fn views(desk: &Desk) -> Vec<Result<QueueView, String>> {
+    let mut views = Vec::new();
+    for queue in &desk.queues {
+        let view = queue.show.send(ShowQueue).await;
+        views.push(view.map_err(|e| format!("queue {} does not answer: {e}", queue.name)));
+    }
+    views
+}
+
+async fn status(desk: &Desk) -> Answer {
+    let mut wrong = desk.identity.wrong.clone();
+    let mut queues = Vec::new();
+    for (view, door) in views(desk).await.into_iter().zip(&desk.queues) {
+        match view {
+            Ok(view) => queues.push(QueueLine { oldest_age_seconds: oldest(desk, door).await, ..view.line }),
+            Err(why) => wrong.push(why),
+        }
+    }
+    let actors = desk.actors.send(ShowActors).await.unwrap_or_default();
+    for actor in actors.iter().filter(|a| a.state != "running" || !a.answers) {
+        let state = if actor.answers { &actor.state } else { "not answering" };
+        wrong.push(format!("actor {} is {state}", actor.name));
+    }
+    shown(Status {
+        version: desk.identity.version.clone(),
+        pid: std::process::id(),
+        uptime_seconds: desk.clock.now().since(desk.identity.started).as_secs(),
+        generation: 1,
+        hostname: desk.identity.hostname.clone(),
+        state_dir: desk.identity.state_dir.clone(),
+        queues,
+        wrong,
+    })
+}
+
+/// Ids begin with their time, so the first waiting message is the oldest.
+async fn oldest(desk: &Desk, door: &crate::admin::QueueDoor) -> Option<u64> {
+    let message = ListBatches { filter: Filter::default(), after: None };
+    let page = door.list.send(message).await.ok()?.ok()?;
+    let now = desk.clock.now();
+    let first = page.lines.first()?;
+    let view = door.message.send(ShowMessage { id: first.id }).await.ok()?.ok()??;
+    Some(now.since(view.envelope.arrived).as_secs())
+}
+
+async fn processes(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let Ok(actors) = desk.actors.send(ShowActors).await else {
+        return Ok(Err(Fault::internal("root does not answer")));
+    };
+    let mut count = 0;
+    for actor in actors {
+        line.item(request, json!({ "actor": actor })).await?;
+        count += 1;
+    }
+    for view in views(desk).await.into_iter().flatten() {
+        for delivery in view.running {
+            line.item(request, json!({ "delivery": delivery })).await?;
+            count += 1;
+        }
+    }
+    Ok(Ok(json!({ "count": count })))
+}
+
+async fn list(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let filter: Filter = match params(request) {
+        Ok(filter) => filter,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let mut count = 0;
+    for queue in desk.queues.iter().filter(|q| filter.wants_queue(&q.name)) {
+        let mut after: Option<EnvelopeId> = None;
+        loop {
+            let page = match queue.list.send(ListBatches { filter: filter.clone(), after }).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(why)) => return Ok(Err(Fault::internal(why))),
+                Err(e) => return Ok(Err(Fault::internal(e.to_string()))),
+            };
+            for found in page.lines {
+                line.item(request, json!(found)).await?;
+                count += 1;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+    }
+    Ok(Ok(json!({ "count": count })))
+}
+
+async fn show(request: &Request, desk: &Desk) -> Answer {
+    #[derive(serde::Deserialize)]
+    struct Which {
+        id: EnvelopeId,
+    }
+    let Which { id } = params(request)?;
+    let history = desk.trace.history(|e| e.id == id);
+    for queue in &desk.queues {
+        match queue.message.send(ShowMessage { id }).await {
+            Ok(Ok(Some(view))) => {
+                return Ok(json!({ "message": view, "history": history }));
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(why)) => return Err(Fault::internal(why)),
+            Err(e) => return Err(Fault::internal(e.to_string())),
+        }
+    }
+    if history.is_empty() {
+        return Err(Fault::refused(format!("no message {id} in any queue")));
+    }
+    Ok(json!({ "message": null, "history": history }))
+}
+
+async fn retry(request: &Request, desk: &Desk) -> Answer {
+    let filter: Filter = params(request)?;
+    let mut total = Affected::default();
+    for queue in desk.queues.iter().filter(|q| filter.wants_queue(&q.name)) {
+        match queue.retry.send(RetryNow { filter: filter.clone() }).await {
+            Ok(Ok(affected)) => {
+                total.matched += affected.matched;
+                total.changed += affected.changed;
+            }
+            Ok(Err(why)) => return Err(Fault::internal(why)),
+            Err(e) => return Err(Fault::internal(e.to_string())),
+        }
+    }
+    shown(total)
+}
+
+fn wanted(trace: &Trace, event: &TraceEvent) -> bool {
+    trace.id.is_none_or(|id| event.id == id)
+        && trace.domain.as_ref().is_none_or(|domain| {
+            event.event.destination().is_some_and(|d| d.eq_ignore_ascii_case(domain))
+        })
+}
+
+async fn trace(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let which: Trace = match params(request) {
+        Ok(which) => which,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let history = desk.trace.history(|e| wanted(&which, e));
+    let count = history.len();
+    for event in history {
+        line.item(request, json!(event)).await?;
+    }
+    Ok(Ok(json!({ "count": count })))
+}
+
+/// Live events, until the operator goes away.
+async fn follow(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let which: Trace = match params(request) {
+        Ok(which) => which,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let mut events = desk.trace.follow();
+    let mut octet = [0; 1];
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            // Whatever the operator says now, or its silence for ever, ends the stream.
+            _ = line.reader.read(&mut octet) => return Ok(Ok(json!({ "ended": true }))),
+        };
+        match event {
+            Ok(event) if wanted(&which, &event) => line.item(request, json!(event)).await?,
+            Ok(_) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
+                line.item(request, json!({ "missed": missed })).await?;
+            }
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => {
+                return Ok(Ok(json!({ "ended": true })));
+            }
+        }
+    }
+}
+
+fn debug(request: &Request, desk: &Desk) -> Answer {
+    let Debug { on, target } = params(request)?;
+    if !desk.switches.set(target.as_deref(), on) {
+        return Err(Fault::refused(format!("no target {}", target.unwrap_or_default())));
+    }
+    Ok(json!({ "debug": on }))
+}
+
+/// A message; its content follows the request line.
+async fn send(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let wish: Send = match params(request) {
+        Ok(wish) => wish,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let mut content = (&mut line.reader).take(wish.length);
+    let taken = submission::take(&wish, &mut content, desk).await?;
+    // A refused message has to be read to its end, or its lines would be taken for requests.
+    tokio::io::copy(&mut content, &mut tokio::io::sink()).await?;
+    Ok(taken.map(|id| json!({ "id": id })).map_err(|refusal| {
+        Fault::refused(format!("{} {} {}", refusal.code, refusal.status, refusal.text))
+    }))
+}
+
+fn shutdown(request: &Request, desk: &Desk) -> Answer {
+    let Shutdown { drain } = params(request)?;
+    let drain = drain.map_or(DRAIN, Duration::from_secs);
+    desk.shutdown.do_send(lifecycle::Shutdown { drain });
+    Ok(json!({ "stopping": true, "drain_seconds": drain.as_secs() }))
+}
+
+async fn panic(request: &Request, desk: &Desk) -> Answer {
+    let Named { name } = params(request)?;
+    let end = desk.panic.send(PanicChild { name: name.clone() }).await;
+    match end {
+        Ok(true) => Ok(json!({ "panicked": name })),
+        Ok(false) => Err(Fault::refused(format!("no actor {name}"))),
+        // Root itself was asked: it fell before it could answer.
+        Err(_) => Ok(json!({ "panicked": name })),
+    }
+}

@@ -1,0 +1,173 @@
+//! AdminActor: the operator's socket. Requests become messages, answers become lines.
+
+mod connection;
+mod method;
+pub mod submission;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, Supervised};
+use slog::{Logger, error, info, warn};
+use tokio::task::AbortHandle;
+
+use posthaste_edge::buffer::BufferDir;
+use posthaste_edge::clock::Clock;
+use posthaste_edge::socket::Listener;
+use posthaste_mail::time::Timestamp;
+
+use crate::log::Switches;
+use crate::messages::admin::{
+    ListBatches, PanicChild, RetryNow, ShowActors, ShowMessage, ShowQueue,
+};
+use crate::messages::intake::Accept;
+use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
+use crate::trace::Trace;
+
+/// A queue as the operator's requests reach it.
+#[derive(Clone)]
+pub struct QueueDoor {
+    pub name: String,
+    pub show: Recipient<ShowQueue>,
+    pub list: Recipient<ListBatches>,
+    pub message: Recipient<ShowMessage>,
+    pub retry: Recipient<RetryNow>,
+    pub accept: Recipient<Accept>,
+}
+
+/// Facts about the process for `status`.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub version: String,
+    pub hostname: String,
+    pub state_dir: String,
+    pub started: Timestamp,
+    /// Known from the start, like warnings of the configuration.
+    pub wrong: Vec<String>,
+}
+
+/// What every connection needs.
+pub struct Desk {
+    pub identity: Identity,
+    pub log: Logger,
+    pub clock: Clock,
+    pub trace: Arc<Trace>,
+    pub switches: Switches,
+    pub queues: Vec<QueueDoor>,
+    pub actors: Recipient<ShowActors>,
+    pub panic: Recipient<PanicChild>,
+    pub shutdown: Recipient<Shutdown>,
+    pub buffer: Arc<BufferDir>,
+    /// `--debug-faults`: methods that break things on purpose are there.
+    pub debug_faults: bool,
+    pub requests: AtomicU64,
+}
+
+pub struct Deps {
+    pub path: PathBuf,
+    pub runtime: tokio::runtime::Handle,
+    pub desk: Arc<Desk>,
+}
+
+#[derive(Default)]
+struct State {
+    listening: Option<AbortHandle>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
+
+pub struct AdminActor {
+    deps: Deps,
+    state: State,
+}
+
+impl AdminActor {
+    pub fn new(deps: Deps) -> AdminActor {
+        AdminActor { deps, state: State::default() }
+    }
+
+    fn listen(&mut self, ctx: &mut Context<Self>) {
+        let (path, desk) = (self.deps.path.clone(), Arc::clone(&self.deps.desk));
+        let _inside = self.deps.runtime.enter();
+        match Listener::unix(&path, 0o660) {
+            Ok(listener) => {
+                info!(desk.log, "operator socket open"; "path" => path.display().to_string());
+                let task = self.deps.runtime.spawn(serve(listener, desk));
+                self.state.listening = Some(task.abort_handle());
+            }
+            Err(e) => {
+                error!(desk.log, "operator socket cannot be opened";
+                    "path" => path.display().to_string(), "cause" => %e);
+                ctx.run_later(Duration::from_secs(5), |admin, ctx| admin.listen(ctx));
+            }
+        }
+    }
+}
+
+async fn serve(listener: Listener, desk: Arc<Desk>) {
+    loop {
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    let log = desk.log.clone();
+                    let end = crate::task::caught(connection::serve(connection, desk)).await;
+                    if let Err(panic) = end {
+                        warn!(log, "operator connection panicked"; "cause" => panic);
+                    }
+                });
+            }
+            Err(e) => {
+                warn!(desk.log, "operator connection not accepted"; "cause" => %e);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+impl Actor for AdminActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.listen(ctx);
+    }
+}
+
+impl Supervised for AdminActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.state = State::default();
+    }
+}
+
+impl Handler<Drain> for AdminActor {
+    type Result = ();
+
+    /// The operator may watch to the end.
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) {}
+}
+
+impl Handler<Probe> for AdminActor {
+    type Result = MessageResult<Probe>;
+
+    fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
+        let requests = self.deps.desk.requests.load(Ordering::Relaxed);
+        MessageResult(Some(Pulse { counters: vec![("requests", requests)] }))
+    }
+}
+
+impl Handler<PanicNow> for AdminActor {
+    type Result = ();
+
+    #[allow(clippy::panic)] // what it is for
+    fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+        panic!("as the operator asked");
+    }
+}
