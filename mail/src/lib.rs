@@ -27,3 +27,5 @@ pub mod queue;
 pub mod route;
 pub mod status;
 pub mod time;
+pub mod trace;
+pub mod wire;
