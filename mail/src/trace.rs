@@ -72,7 +72,7 @@ impl Trace<'_> {
     /// (RFC 5321 §7.2).
     pub fn received(&self) -> String {
         let mut words = vec!["Received:".to_string()];
-        words.extend(self.client.iter().flat_map(|client| self.from_clause(client)));
+        words.extend(self.client.iter().flat_map(|client| self.client_words(client)));
         words.extend(["by".into(), self.by.to_string()]);
         words.extend(self.sender_comment());
         words.extend(["with".into(), self.transport.word(self.smtputf8)]);
@@ -83,7 +83,7 @@ impl Trace<'_> {
 
     /// RFC 5321 §4.4 `From-domain`: the name the client gave, then what we know by ourselves. A name that is neither a domain nor an
     /// address literal is left out, and the address takes its place; without an address there is no clause at all.
-    fn from_clause(&self, client: &Client<'_>) -> Vec<String> {
+    fn client_words(&self, client: &Client<'_>) -> Vec<String> {
         let address = client.address.map(literal);
         let Some(name) = self.shown_helo(client.helo).or_else(|| address.clone()) else {
             return Vec::new();
