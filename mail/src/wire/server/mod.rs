@@ -13,13 +13,15 @@
 //! the caller's to decide. How the octets were cut into packets never changes what comes out (the test
 //! `any_cut_of_the_stream_says_the_same`), except behind STARTTLS, where a second octet in the clear ends the session.
 //!
-//! Memory: at most 64 KB in one machine, whatever the client sends.
+//! Memory: at most 64 KB in one machine, whatever the client sends. (Answers for the recipients of an LMTP message come from the caller,
+//! and are as many as it accepted recipients.)
 
 mod auth;
 mod capabilities;
 mod command;
 mod data;
 mod event;
+mod input;
 mod line;
 mod parameters;
 mod path;
