@@ -3,6 +3,7 @@
 //! The rooms, in the order a message passes them:
 //!
 //! - `address`, `envelope`: what a client hands over, parsed once.
+//! - `header`, `trace`: what is read from and added to a message's header.
 //! - `wire`: SMTP and LMTP as bytes and events, for both sides.
 //! - `pipeline`: which targets an address goes to.
 //! - `queue`: what is stored, who may attempt it, when to try again.
@@ -23,6 +24,7 @@ pub mod admin;
 pub mod attempt;
 pub mod dice;
 pub mod envelope;
+pub mod header;
 pub mod level;
 pub mod lookup;
 pub mod outcome;
@@ -31,4 +33,5 @@ pub mod queue;
 pub mod route;
 pub mod status;
 pub mod time;
+pub mod trace;
 pub mod wire;

@@ -1,7 +1,11 @@
-//! SMTP and LMTP as bytes and events, without a socket. The client side stands here, the server side in `server`.
+//! SMTP and LMTP as bytes and events. No socket, no clock: what is read goes in, what is to be written comes out.
+//!
+//! - `client`, with `command`, `reply`, `capabilities` and `data`: the side that sends.
+//! - `server`: the side that receives.
 
 pub mod capabilities;
 pub mod client;
 pub mod command;
 pub mod data;
 pub mod reply;
+pub mod server;
