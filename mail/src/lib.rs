@@ -4,7 +4,8 @@
 //!
 //! - `address`, `envelope`: what a client hands over, parsed once.
 //! - `wire`: SMTP and LMTP as bytes and events, for both sides.
-//! - `pipeline`: which targets an address goes to.
+//! - `pipeline`, `table`: which targets an address goes to, and the maps that rewrite it.
+//! - `password`: stored password hashes, verified.
 //! - `queue`: what is stored, who may attempt it, when to try again.
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
@@ -23,7 +24,10 @@ pub mod dice;
 pub mod envelope;
 pub mod level;
 pub mod outcome;
+pub mod password;
+pub mod pipeline;
 pub mod queue;
 pub mod route;
 pub mod status;
+pub mod table;
 pub mod time;
