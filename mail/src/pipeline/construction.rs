@@ -24,7 +24,7 @@ pub struct Built<T> {
 impl<T> Pipeline<T> {
     /// Checks the directives of a pipeline; `place` is that of the block they stand in.
     pub fn build(place: &str, block: Block<T>) -> Result<Built<T>, Vec<PipelineError>> {
-        let mut construction = Construction { errors: Vec::new(), warnings: Vec::new() };
+        let mut construction = Construction { errors: Vec::new(), warnings: Vec::new(), depth: 0 };
         let place = Place::new(place);
         match construction.pipeline(&place, block) {
             Some(pipeline) if construction.errors.is_empty() => {
@@ -39,7 +39,12 @@ impl<T> Pipeline<T> {
 struct Construction {
     errors: Vec<PipelineError>,
     warnings: Vec<PipelineWarning>,
+    /// `reroute` blocks around the one at hand.
+    depth: usize,
 }
+
+/// More `reroute` blocks inside each other are a mistake, and would cost stack.
+const MAX_NESTED_BLOCKS: usize = 32;
 
 /// What a block of the upper two levels consists of.
 struct Sorted<T> {
@@ -48,6 +53,8 @@ struct Sorted<T> {
     cases: Vec<Case<T>>,
     /// Directives that belong into the default block.
     bare: Block<T>,
+    /// Problems known when the block was begun: with new ones, it is not called empty as well.
+    errors_before: usize,
 }
 
 /// A block with what selects it.
@@ -92,7 +99,7 @@ impl Construction {
     }
 
     fn pipeline<T>(&mut self, place: &Place, block: Block<T>) -> Option<Arc<Pipeline<T>>> {
-        let mut sorted = Sorted::new(place);
+        let mut sorted = Sorted::new(place, self.errors.len());
         for Directive { place, verb } in block {
             match verb {
                 Verb::Modify(modifiers) => sorted.modify(&place, modifiers),
@@ -123,7 +130,7 @@ impl Construction {
         place: &Place,
         block: Block<T>,
     ) -> Option<Source<T>> {
-        let mut sorted = Sorted::new(place);
+        let mut sorted = Sorted::new(place, self.errors.len());
         for Directive { place, verb } in block {
             match verb {
                 Verb::Modify(modifiers) => sorted.modify(&place, modifiers),
@@ -157,8 +164,7 @@ impl Construction {
         empty: Fault,
         make: Make<T, B>,
     ) -> Option<Selection<B>> {
-        let errors_before = self.errors.len();
-        let Sorted { place, cases, bare, .. } = sorted;
+        let Sorted { place, cases, bare, errors_before, .. } = sorted;
         let ruled = cases.iter().find(|case| !matches!(case.selector, Selector::Tables(_)));
         let ruled = ruled.map(|case| case.place.clone());
         let mut blocks = Vec::new();
@@ -301,8 +307,13 @@ impl Construction {
                     }));
                     sending = sending.or(Some(directive));
                 }
+                Verb::Reroute(_) if self.depth == MAX_NESTED_BLOCKS => {
+                    self.error(&place, Fault::TooDeep(MAX_NESTED_BLOCKS));
+                }
                 Verb::Reroute(block) => {
+                    self.depth += 1;
                     ways.extend(self.pipeline(&place, block).map(Way::Nested));
+                    self.depth -= 1;
                     sending = sending.or(Some(directive));
                 }
                 Verb::Reject(_) if reject.is_some() => {
@@ -343,9 +354,14 @@ impl Construction {
 }
 
 impl<T> Sorted<T> {
-    fn new(place: &Place) -> Sorted<T> {
-        let place = place.clone();
-        Sorted { place, modifiers: Vec::new(), cases: Vec::new(), bare: Vec::new() }
+    fn new(place: &Place, errors_before: usize) -> Sorted<T> {
+        Sorted {
+            place: place.clone(),
+            modifiers: Vec::new(),
+            cases: Vec::new(),
+            bare: Vec::new(),
+            errors_before,
+        }
     }
 
     fn modify(&mut self, place: &Place, modifiers: Vec<Modifier>) {

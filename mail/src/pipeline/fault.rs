@@ -74,6 +74,8 @@ pub enum Fault {
     RejectBeside(&'static str),
     /// The arguments of `reject`.
     BadReject(&'static str),
+    /// More `reroute` blocks inside each other than this.
+    TooDeep(usize),
     /// `msgpipeline` blocks that deliver to one another in a circle.
     Cycle(Vec<String>),
 }
@@ -106,6 +108,9 @@ impl fmt::Display for Fault {
                 write!(f, "reject and {directive} in the same block")
             }
             Fault::BadReject(what) => write!(f, "reject: {what}"),
+            Fault::TooDeep(most) => {
+                write!(f, "more than {most} reroute blocks inside each other")
+            }
             Fault::Cycle(names) => {
                 write!(f, "msgpipeline blocks deliver in a circle: {}", names.join(" -> "))
             }

@@ -7,8 +7,8 @@ use super::{Action, Hop, Pipeline, Refusal, Source, Way};
 use crate::address::{Mailbox, ReversePath};
 use crate::table::MAX_VALUES;
 
-/// Pipelines inside pipelines; a circle would go on for ever.
-const MAX_DEPTH: usize = 255;
+/// Pipelines inside pipelines; a circle would go on for ever. A hundred fit in a quarter of a thread's stack.
+const MAX_DEPTH: usize = 100;
 
 /// A message between MAIL and the end of its recipients. Sender modifiers run once for each pipeline and message, so that all
 /// recipients of a target have the same sender, whatever happens to a table meanwhile.
