@@ -10,6 +10,7 @@
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
 //! - `outcome`, `status`, `level`: what came of it.
+//! - `bounce`: the report to the sender.
 //! - `admin`: what an operator asks and is told.
 //!
 //! Words, one meaning each. *Envelope*: sender, recipients and flags of one accepted message. *Recipient*: one address it goes to.
@@ -20,6 +21,7 @@
 //! 3464).
 
 pub mod address;
+pub mod bounce;
 pub mod dice;
 pub mod envelope;
 pub mod level;

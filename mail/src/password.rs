@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn published_values_verify() {
-        // RFC 9106's parameters family, values of the reference implementation's own tests (version 1.3, t=2, m=256, p=1).
+        // A value of the reference implementation's own tests (version 1.3, t=2, m=256, p=1).
         let stored =
             "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         assert_eq!(verify(stored, b"password"), Ok(true));
