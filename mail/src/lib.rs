@@ -5,11 +5,13 @@
 //! - `address`, `envelope`: what a client hands over, parsed once.
 //! - `header`, `trace`: what is read from and added to a message's header.
 //! - `wire`: SMTP and LMTP as bytes and events, for both sides.
-//! - `pipeline`: which targets an address goes to.
+//! - `pipeline`, `table`: which targets an address goes to, and the maps that rewrite it.
+//! - `password`: stored password hashes, verified.
 //! - `queue`: what is stored, who may attempt it, when to try again.
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
 //! - `outcome`, `status`, `level`: what came of it.
+//! - `bounce`: the report to the sender.
 //! - `admin`: what an operator asks and is told.
 //!
 //! Words, one meaning each. *Envelope*: sender, recipients and flags of one accepted message. *Recipient*: one address it goes to.
@@ -22,6 +24,7 @@
 pub mod address;
 pub mod admin;
 pub mod attempt;
+pub mod bounce;
 pub mod dice;
 pub mod envelope;
 pub mod header;
@@ -29,9 +32,12 @@ pub mod level;
 pub mod lookup;
 pub mod outcome;
 pub mod pool;
+pub mod password;
+pub mod pipeline;
 pub mod queue;
 pub mod route;
 pub mod status;
+pub mod table;
 pub mod time;
 pub mod trace;
 pub mod wire;
