@@ -213,7 +213,7 @@ mod tests {
     fn refused() -> Failure {
         let text = "no such user\r\nX-Evil: 1";
         Failure::refused(Stage::Rcpt, 550, Some(Enhanced(5, 1, 1)), text)
-            .from(Remote { host: "mx.b.example".into(), address: Some("192.0.2.1".into()) })
+            .at(Remote { host: "mx.b.example".into(), address: Some("192.0.2.1".into()) })
     }
 
     fn rendered(
