@@ -1,0 +1,46 @@
+//! Debian's smtp-source: many messages over many sessions.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::process::{command, run};
+
+pub const PROGRAM: &str = "smtp-source";
+
+/// What is sent. Recipients get a number in front when there is more than one message, so that each is told from the others.
+#[derive(Clone, Debug)]
+pub struct SmtpSource<'a> {
+    pub server: SocketAddr,
+    pub from: &'a str,
+    pub to: &'a str,
+    pub messages: usize,
+    pub sessions: usize,
+    /// Bytes of generated text; not used with a file.
+    pub length: usize,
+    /// A message with LF line ends, sent as it is.
+    pub file: Option<&'a Path>,
+}
+
+impl SmtpSource<'_> {
+    /// The command, not started.
+    pub fn command(&self) -> Command {
+        let mut source = command(PROGRAM);
+        source.args(["-m", &self.messages.to_string(), "-s", &self.sessions.to_string()]);
+        source.args(["-f", self.from, "-t", self.to]);
+        if self.messages > 1 {
+            source.arg("-N");
+        }
+        match self.file {
+            Some(file) => source.arg("-F").arg(file),
+            None => source.args(["-l", &self.length.to_string()]),
+        };
+        source.arg(self.server.to_string());
+        source
+    }
+
+    /// Sends all; fails when a message is not accepted.
+    pub fn run(&self) {
+        run(&mut self.command());
+    }
+}
