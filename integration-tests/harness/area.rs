@@ -97,8 +97,8 @@ impl Area {
         fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
     }
 
-    /// Always false, for the callers above.
-    fn skip(&self, program: &str) -> bool {
+    /// Says that the test is skipped for want of `program`, and is always false.
+    pub fn skip(&self, program: &str) -> bool {
         let message = format!("SKIPPED {}: {program} missing", self.name);
         let strict = std::env::var_os("POSTHASTE_REQUIRE_PEERS").is_some_and(|value| value == "1");
         assert!(!strict, "{message}");

@@ -99,7 +99,7 @@ impl Dialogue {
         let name = self.name.clone();
         let sink = Sink::serving(address, move |connection, number, record| {
             let steps = &self.sections[(number - 1).min(self.sections.len() - 1)];
-            let mut part = Part { connection, number, record, tls: tls.as_ref(), held: None };
+            let part = Part { connection, number, record, tls: tls.as_ref(), held: None };
             let place = part.play(steps);
             if let Err(Deviation { line, what }) = place {
                 noted.lock().unwrap().push(format!("{}.smtp:{line}: {what}", self.name));
@@ -188,6 +188,7 @@ impl Part<'_> {
                     return Ok(());
                 }
                 Step::Reset => {
+                    self.record.let_go();
                     self.connection.reset();
                     return Ok(());
                 }

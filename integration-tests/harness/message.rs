@@ -84,6 +84,11 @@ impl Message {
         ]
     }
 
+    /// The same with one more line at the end.
+    pub fn with_line(&self, line: &[u8]) -> Message {
+        Message { id: self.id.clone(), bytes: [&self.bytes, line, b"\r\n"].concat() }
+    }
+
     pub fn id(&self) -> &str {
         &self.id
     }

@@ -17,6 +17,7 @@ pub const ADDED: [&str; 4] = ["Return-Path", "X-Original-To", "Delivered-To", "R
 
 pub struct Postfix {
     address: SocketAddr,
+    folder: PathBuf,
     maildir: PathBuf,
     process: Process,
 }
@@ -43,7 +44,7 @@ impl Postfix {
         process.wait_until_ready(Duration::from_secs(30), || {
             Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220)
         });
-        Postfix { address, maildir, process }
+        Postfix { address, folder, maildir, process }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -67,6 +68,14 @@ impl Postfix {
 
     pub fn log(&self) -> String {
         self.process.log()
+    }
+}
+
+impl Drop for Postfix {
+    /// The process we started is a shell that waits for the master; `stop` finds the master by the pid file in our folder.
+    fn drop(&mut self) {
+        let _ = command(PROGRAM).arg("-c").arg(&self.folder).arg("stop").output();
+        self.process.wait(Duration::from_secs(5));
     }
 }
 

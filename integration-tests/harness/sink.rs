@@ -1,5 +1,6 @@
 //! An SMTP server that takes every message and remembers it, unless the test gives it other answers.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,8 @@ struct Book {
     transactions: Mutex<Vec<Transaction>>,
     /// One entry a connection: its lines, as the client sent them.
     lines: Mutex<Vec<Vec<String>>>,
-    open: Mutex<Vec<TcpStream>>,
+    /// Second handles of the open connections by number, to end them when the sink goes.
+    open: Mutex<HashMap<usize, TcpStream>>,
     stopped: AtomicBool,
 }
 
@@ -116,16 +118,21 @@ impl Sink {
                 if shared.stopped.load(Ordering::Acquire) {
                     break;
                 }
-                shared.open.lock().unwrap().extend(stream.try_clone());
                 let number = {
                     let mut lines = shared.lines.lock().unwrap();
                     lines.push(Vec::new());
                     lines.len()
                 };
+                if let Ok(handle) = stream.try_clone() {
+                    shared.open.lock().unwrap().insert(number, handle);
+                }
                 let record = Record { book: Arc::clone(&shared), number };
                 let serve = Arc::clone(&serve);
                 // The end of a connection, in order or not, is seen in what was recorded.
-                thread::spawn(move || drop(serve(Connection::over(stream), number, &record)));
+                thread::spawn(move || {
+                    let _ = serve(Connection::over(stream), number, &record);
+                    record.let_go();
+                });
             }
         });
         Sink { address, book, listening: Some(listening) }
@@ -175,7 +182,7 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.book.stopped.store(true, Ordering::Release);
         drop(TcpStream::connect(self.address)); // wakes the listener up
-        for stream in self.book.open.lock().unwrap().drain(..) {
+        for (_, stream) in self.book.open.lock().unwrap().drain() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
         if let Some(listening) = self.listening.take() {
@@ -193,6 +200,11 @@ pub struct Record {
 impl Record {
     pub fn line(&self, line: &str) {
         self.book.lines.lock().unwrap()[self.number - 1].push(line.to_owned());
+    }
+
+    /// Leaves the connection to its only owner: dropping it now closes the socket.
+    pub fn let_go(&self) {
+        self.book.open.lock().unwrap().remove(&self.number);
     }
 
     pub fn transaction(&self, transaction: Transaction) {

@@ -1,9 +1,10 @@
 //! Debian's smtp-source: many messages over many sessions.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 
+use crate::harness::area::Area;
+use crate::harness::message::Message;
 use crate::harness::process::{command, run};
 
 pub const PROGRAM: &str = "smtp-source";
@@ -16,10 +17,8 @@ pub struct SmtpSource<'a> {
     pub to: &'a str,
     pub messages: usize,
     pub sessions: usize,
-    /// Bytes of generated text; not used with a file.
+    /// Bytes of generated text in each.
     pub length: usize,
-    /// A message with LF line ends, sent as it is.
-    pub file: Option<&'a Path>,
 }
 
 impl SmtpSource<'_> {
@@ -31,10 +30,7 @@ impl SmtpSource<'_> {
         if self.messages > 1 {
             source.arg("-N");
         }
-        match self.file {
-            Some(file) => source.arg("-F").arg(file),
-            None => source.args(["-l", &self.length.to_string()]),
-        };
+        source.args(["-l", &self.length.to_string()]);
         source.arg(self.server.to_string());
         source
     }
@@ -43,4 +39,13 @@ impl SmtpSource<'_> {
     pub fn run(&self) {
         run(&mut self.command());
     }
+}
+
+/// Sends one message; what is really sent is returned, for the program ends every content with an empty line of its own.
+pub fn send(area: &Area, server: SocketAddr, from: &str, to: &str, message: &Message) -> Message {
+    let file = area.write(&format!("{}.source", message.id()), message.unix());
+    let mut source = command(PROGRAM);
+    source.args(["-f", from, "-t", to, "-F"]).arg(file).arg(server.to_string());
+    run(&mut source);
+    message.with_line(b"")
 }

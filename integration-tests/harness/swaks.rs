@@ -27,3 +27,9 @@ pub fn send(
     swaks.arg("--data").arg(format!("@{}", data.display())).arg("--no-data-fixup");
     swaks.args(options).output().unwrap()
 }
+
+/// Whether swaks can speak TLS here. If not, says so; the test then returns.
+pub fn speaks_tls(area: &Area) -> bool {
+    let probe = command("perl").args(["-MNet::SSLeay", "-e", "1"]).output();
+    probe.is_ok_and(|output| output.status.success()) || area.skip("Net::SSLeay, for swaks --tls,")
+}

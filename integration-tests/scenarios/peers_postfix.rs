@@ -12,7 +12,10 @@ use crate::harness::swaks;
 #[test]
 fn postfix_keeps_what_swaks_sends_over_starttls() {
     let area = Area::new("postfix_keeps");
-    if !area.needs(&[postfix::PROGRAM, swaks::PROGRAM]) || !area.needs_root(postfix::PROGRAM) {
+    let ready = area.needs(&[postfix::PROGRAM, swaks::PROGRAM])
+        && area.needs_root(postfix::PROGRAM)
+        && swaks::speaks_tls(&area);
+    if !ready {
         return;
     }
     let certificate = Authority::new().leaf(&["mx.example.test"]);
@@ -27,7 +30,7 @@ fn postfix_keeps_what_swaks_sends_over_starttls() {
             message,
             &["--tls"],
         );
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{message:?}:\n{said}");
         assert!(said.contains("TLS started"), "{said}");
     }

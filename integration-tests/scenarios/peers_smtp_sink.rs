@@ -38,7 +38,6 @@ fn smtp_sink_counts_what_smtp_source_sends() {
         messages: 100,
         sessions: 5,
         length: 1500,
-        file: None,
     };
     source.run();
     wait_until("100 are counted", DEADLINE, || sink.counts().messages == 100);
@@ -71,20 +70,10 @@ fn our_sink_keeps_every_byte_of_smtp_source() {
         return;
     }
     let sink = Sink::start(area.socket());
-    let sent = Message::all_kinds("source");
-    for message in &sent {
-        let file = area.write(&format!("{}.eml", message.id()), message.unix());
-        let source = SmtpSource {
-            server: sink.address(),
-            from: "sender@sender.test",
-            to: "user@example.test",
-            messages: 1,
-            sessions: 1,
-            length: 0,
-            file: Some(&file),
-        };
-        source.run();
-    }
+    let (from, to) = ("sender@sender.test", "user@example.test");
+    let kinds = Message::all_kinds("source");
+    let sent = kinds.iter().map(|kind| smtp_source::send(&area, sink.address(), from, to, kind));
+    let sent: Vec<Message> = sent.collect();
     let arrived = sink.wait_for(sent.len(), DEADLINE);
     for message in &sent {
         let same = arrived.iter().find(|one| id_of(&one.content) == message.id()).unwrap();
