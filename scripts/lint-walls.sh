@@ -11,12 +11,6 @@ shared_packages=(
     serde serde_json    # the form of what is stored and said, wherever it is
     tokio               # the runtime under both edge and actors
     slog                # actors log; the program sets up the drain
-    hickory-resolver    # edge asks; test peers answer
-    openssl             # edge speaks TLS; test peers make certificates
-    native-tls          # one build of the library for MTA-STS policy hosts
-    clap                # the program and its manual pages
-    base64              # SASL in mail, tokens elsewhere
-    humantime           # durations in settings and on the command line
 )
 
 breaches=0

@@ -99,12 +99,15 @@ impl Area {
 
     /// Says that the test is skipped for want of `program`, and is always false.
     pub fn skip(&self, program: &str) -> bool {
-        let message = format!("SKIPPED {}: {program} missing", self.name);
         let strict = std::env::var_os("POSTHASTE_REQUIRE_PEERS").is_some_and(|value| value == "1");
-        assert!(!strict, "{message}");
-        // Written past the capture of the test runner: a skipped test is never silent.
-        let _ = writeln!(std::io::stderr(), "{message}");
+        assert!(!strict, "{}: {program} missing", self.name);
+        print_always(&format!("SKIPPED {}: {program} missing", self.name));
         false
+    }
+
+    /// Prints a finding of a test that passes, a count for instance.
+    pub fn report(&self, finding: &str) {
+        print_always(&format!("{}: {finding}", self.name));
     }
 }
 
@@ -116,6 +119,16 @@ impl Drop for Area {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Whether the full length of the crash and load scenarios is wanted.
+pub fn long_run() -> bool {
+    std::env::var_os("POSTHASTE_LONG").is_some_and(|value| value == "1")
+}
+
+/// Past the capture of the test runner, which hides what passing tests print.
+fn print_always(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The target directory's own temporary directory, or the system's where that one is too deep for Unix sockets or hidden from the

@@ -79,13 +79,17 @@ impl Certificate {
 
     /// Writes `NAME.pem` (leaf, then chain) and `NAME.key`.
     pub fn write(&self, area: &Area, name: &str) -> (PathBuf, PathBuf) {
+        let (chain, key) = self.pem();
+        (area.write(&format!("{name}.pem"), chain), area.write(&format!("{name}.key"), key))
+    }
+
+    /// The chain, leaf first, and the key.
+    pub fn pem(&self) -> (Vec<u8>, Vec<u8>) {
         let mut chain = self.leaf.to_pem().unwrap();
         for above in &self.chain {
             chain.extend(above.to_pem().unwrap());
         }
-        let certificate = area.write(&format!("{name}.pem"), chain);
-        let key = area.write(&format!("{name}.key"), self.key.private_key_to_pem_pkcs8().unwrap());
-        (certificate, key)
+        (chain, self.key.private_key_to_pem_pkcs8().unwrap())
     }
 
     /// The data of a `3 1 1` TLSA record: SHA-256 of the public key.

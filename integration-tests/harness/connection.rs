@@ -103,15 +103,6 @@ impl Connection {
         Ok(content)
     }
 
-    /// Bytes that came with the last line and have not been read: something was pipelined.
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    pub fn forget_waiting(&mut self) {
-        self.waiting.clear();
-    }
-
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes),

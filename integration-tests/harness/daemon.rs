@@ -137,11 +137,10 @@ impl Daemon {
     pub fn send(&self, from: &str, to: &[&str], content: &[u8]) -> String {
         let file = self.area.join(format!("send-{}.eml", unique()));
         std::fs::write(&file, content).unwrap();
-        let mut words = vec!["send", "--from", from];
+        let mut words = vec!["send", file.to_str().unwrap(), "--from", from];
         for recipient in to {
             words.extend(["--to", recipient]);
         }
-        words.push(file.to_str().unwrap());
         let said = self.said(&words);
         said.split_whitespace().last().expect("a queue id").to_owned()
     }
