@@ -25,7 +25,7 @@ fn accepted_means_on_disk() {
     let trace = area.file("trace");
     // -D keeps the daemon our own child, -y shows the path behind each descriptor.
     let file = trace.display().to_string();
-    let strace = ["strace", "-D", "-f", "-y", "-s", "1000000", "-e", CALLS, "-o", &file];
+    let strace = ["strace", "-D", "-f", "-y", "-s", "4000000", "-e", CALLS, "-o", &file];
     let mut daemon = Daemon::start_with(&area, &config.text(), &strace, &[]);
 
     for (name, size) in [("small", 500), ("middling", 50_000), ("large", 3_000_000)] {
