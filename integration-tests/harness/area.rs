@@ -166,3 +166,41 @@ fn quiet_port() -> u16 {
         .find(|port| TcpListener::bind((next_address(), *port)).is_ok())
         .expect("a free port")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_shares_an_address() {
+        let areas = [Area::new("first"), Area::new("second")];
+        let mut addresses: Vec<Ipv4Addr> =
+            (0..600).map(|number| areas[number % 2].address()).collect();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 600);
+        assert!(addresses.iter().all(|address| address.is_loopback()));
+    }
+
+    #[test]
+    fn a_failed_test_keeps_its_files() {
+        let kept = std::thread::spawn(|| {
+            let area = Area::new("kept");
+            (
+                area.path().to_owned(),
+                std::panic::catch_unwind(move || {
+                    let _area = area;
+                    panic!("on purpose");
+                }),
+            )
+        });
+        let (path, _) = kept.join().unwrap();
+        assert!(path.is_dir());
+        fs::remove_dir_all(&path).unwrap();
+
+        let area = Area::new("removed");
+        let path = area.path().to_owned();
+        drop(area);
+        assert!(!path.exists());
+    }
+}

@@ -114,8 +114,14 @@ impl Daemon {
         &self.socket
     }
 
+    /// A connection to the operator's socket, which may be away for a moment while its actor is restarted.
     pub fn operator(&self) -> Operator {
-        Operator::connect(&self.socket).unwrap()
+        let mut operator = None;
+        wait_until("the operator's socket takes a connection", READY, || {
+            operator = Operator::connect(&self.socket).ok();
+            operator.is_some()
+        });
+        operator.unwrap()
     }
 
     /// Runs a verb against this daemon.

@@ -9,7 +9,7 @@ use crate::harness::outbound::{Outbound, SENDER, SOON};
 const FALSE_ENDS: [&str; 6] = ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n"];
 
 #[test]
-fn a_false_end_of_data_ends_nothing() {
+fn smuggled_messages_are_refused() {
     let outbound = Outbound::start("smuggling");
     let sink = outbound.sink("example.test");
     for (number, end) in FALSE_ENDS.iter().enumerate() {
@@ -23,21 +23,15 @@ fn a_false_end_of_data_ends_nothing() {
              RCPT TO:<victim@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\ngotcha\r\n.\r\n"
         );
         client.send(content.as_bytes()).unwrap();
-        // One reply for one message: it was taken whole, or refused; then the session may have ended.
+        // One reply for one message, and no: CR and LF come only together (RFC 5321 §2.3.8). The session may go on.
         let reply = client.reply().unwrap();
-        assert!([2, 5].contains(&(reply.code / 100)), "{end:?}: {reply:?}");
+        assert_eq!(reply.code / 100, 5, "{end:?}: {reply:?}");
         if let Ok(next) = client.say("NOOP") {
             assert!(next.code == 250 || next.code == 421, "{end:?}: {next:?}");
-            assert!(client.say("QUIT").is_ok_and(|bye| bye.code == 221) || next.code == 421);
-        }
-        if end.starts_with("\n.") {
-            assert_eq!(reply.code / 100, 5, "{end:?}: bare LF around a dot is refused: {reply:?}");
         }
     }
     outbound.daemon.wait_until_queue_is_empty(SOON);
-    for message in sink.transactions() {
-        assert!(!message.from.contains("smuggled") && !message.is_for("victim@example.test"));
-    }
+    assert_eq!(sink.count(), 0);
 }
 
 #[test]
