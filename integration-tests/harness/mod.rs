@@ -1,0 +1,32 @@
+//! Peers, places and messages for the scenarios.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `area` | a directory, addresses and a port of a test's own |
+//! | `process`, `daemon`, `operator` | child processes; the daemon; its socket |
+//! | `dns`, `zone` | DNS under the test's control; the real nsd and unbound |
+//! | `connection`, `client`, `source` | one SMTP connection; a raw client; a load of messages that counts what was acknowledged |
+//! | `sink`, `dialogue` | a recording SMTP server; a server that plays a script |
+//! | `certificates` | a certificate authority of the test's own |
+//! | `postfix`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
+//! | `outbound` | all of it put together: daemon, DNS, and a place for notifications |
+
+pub mod area;
+pub mod certificates;
+pub mod client;
+pub mod connection;
+pub mod daemon;
+pub mod dialogue;
+pub mod dns;
+pub mod message;
+pub mod operator;
+pub mod outbound;
+pub mod postfix;
+pub mod process;
+pub mod sink;
+pub mod smtp_sink;
+pub mod smtp_source;
+pub mod source;
+pub mod swaks;
+pub mod zone;

@@ -1,0 +1,148 @@
+//! A real Postfix as mail exchanger, started by hand in the test's area, delivering into a maildir the test can read.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::harness::area::Area;
+use crate::harness::certificates::Certificate;
+use crate::harness::client::Client;
+use crate::harness::message::with_crlf;
+use crate::harness::process::{self, Process, command, run};
+
+pub const PROGRAM: &str = "postfix";
+/// Header fields Postfix puts on top of what it got.
+pub const ADDED: [&str; 4] = ["Return-Path", "X-Original-To", "Delivered-To", "Received"];
+
+pub struct Postfix {
+    address: SocketAddr,
+    folder: PathBuf,
+    maildir: PathBuf,
+    process: Process,
+}
+
+impl Postfix {
+    /// The mail exchanger of `domain`, with STARTTLS. `reject@DOMAIN` is refused with 550 5.1.1, `defer@DOMAIN` with 450 4.2.1,
+    /// and any other user of the domain has a mailbox.
+    pub fn start(area: &Area, domain: &str, certificate: &Certificate) -> Postfix {
+        let address = area.socket();
+        let name = format!("postfix-{}", address.ip());
+        let folder = area.folder(&name);
+        let maildir = folder.join("mail/box");
+        for part in ["q", "data", "mail", "mail/box"] {
+            fs::create_dir_all(folder.join(part)).unwrap();
+        }
+        run(command("chown").arg("postfix").arg(folder.join("data")));
+        run(command("chown").args(["-R", "nobody"]).arg(folder.join("mail")));
+        let (chain, key) = certificate.write(area, &name);
+        fs::write(folder.join("main.cf"), main_cf(&folder, domain, &chain, &key)).unwrap();
+        fs::write(folder.join("master.cf"), master_cf(address)).unwrap();
+        let mut postfix = command(PROGRAM);
+        let mut process =
+            Process::start(area, &name, postfix.arg("-c").arg(&folder).arg("start-fg"));
+        process.wait_until_ready(Duration::from_secs(30), || {
+            Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220)
+        });
+        Postfix { address, folder, maildir, process }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The messages in the maildir, line ends made CRLF again.
+    pub fn messages(&self) -> Vec<Vec<u8>> {
+        let files = process::files(&self.maildir.join("new"));
+        files.iter().map(|file| with_crlf(&fs::read(file).unwrap())).collect()
+    }
+
+    /// Waits until that many messages are in the maildir.
+    pub fn wait_for(&self, count: usize, deadline: Duration) -> Vec<Vec<u8>> {
+        let what = format!("{count} messages are in the maildir");
+        process::wait_until(&what, deadline, || {
+            process::files(&self.maildir.join("new")).len() >= count
+        });
+        self.messages()
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+impl Drop for Postfix {
+    /// The process we started is a shell that waits for the master; `stop` finds the master by the pid file in our folder.
+    fn drop(&mut self) {
+        let _ = command(PROGRAM).arg("-c").arg(&self.folder).arg("stop").output();
+        self.process.wait(Duration::from_secs(5));
+    }
+}
+
+fn main_cf(folder: &Path, domain: &str, chain: &Path, key: &Path) -> String {
+    let (folder, chain, key) = (folder.display(), chain.display(), key.display());
+    format!(
+        "compatibility_level = 3.6
+queue_directory = {folder}/q
+data_directory = {folder}/data
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = mx.{domain}
+inet_interfaces = loopback-only
+mydestination =
+alias_maps =
+local_header_rewrite_clients =
+message_size_limit = 0
+virtual_mailbox_limit = 0
+virtual_mailbox_domains = {domain}
+virtual_mailbox_base = {folder}/mail
+virtual_mailbox_maps = static:box/
+virtual_uid_maps = static:65534
+virtual_gid_maps = static:65534
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {key}, {chain}
+smtpd_tls_loglevel = 1
+smtpd_recipient_restrictions = check_recipient_access inline:{{ {{reject@{domain} = 550 5.1.1 no such user}}, {{defer@{domain} = 450 4.2.1 try later}} }}, permit_mynetworks, reject
+mynetworks = 127.0.0.0/8
+smtpd_client_connection_count_limit = 0
+anvil_status_update_time = 1h
+maillog_file = /dev/stdout
+"
+    )
+}
+
+/// Debian's own file runs its services in a chroot, which would need a populated queue directory.
+fn master_cf(address: SocketAddr) -> String {
+    let mut text = format!("{address} inet n - n - - smtpd\n");
+    for (service, options) in [
+        ("pickup", "unix n - n 60 1"),
+        ("cleanup", "unix n - n - 0"),
+        ("qmgr", "unix n - n 300 1"),
+        ("tlsmgr", "unix - - n 1000? 1"),
+        ("rewrite", "unix - - n - -"),
+        ("bounce", "unix - - n - 0"),
+        ("defer", "unix - - n - 0"),
+        ("trace", "unix - - n - 0"),
+        ("verify", "unix - - n - 1"),
+        ("flush", "unix n - n 1000? 0"),
+        ("proxymap", "unix - - n - -"),
+        ("smtp", "unix - - n - -"),
+        ("error", "unix - - n - -"),
+        ("retry", "unix - - n - -"),
+        ("discard", "unix - - n - -"),
+        ("virtual", "unix - n n - -"),
+        ("anvil", "unix - - n - 1"),
+        ("scache", "unix - - n - 1"),
+        ("postlog", "unix-dgram n - n - 1"),
+    ] {
+        let daemon = match service {
+            "rewrite" => "trivial-rewrite",
+            "defer" | "trace" => "bounce",
+            "retry" => "error",
+            "postlog" => "postlogd",
+            other => other,
+        };
+        text += &format!("{service} {options} {daemon}\n");
+    }
+    text
+}

@@ -1,0 +1,320 @@
+//! An SMTP server that takes every message and remembers it, unless the test gives it other answers.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use openssl::ssl::SslAcceptor;
+
+use crate::harness::connection::Connection;
+use crate::harness::process::wait_until;
+
+/// One message, as the client sent it.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The argument of EHLO or HELO.
+    pub helo: String,
+    /// The argument of MAIL FROM, with brackets and parameters.
+    pub from: String,
+    /// The arguments of the accepted RCPT TO, with brackets and parameters.
+    pub to: Vec<String>,
+    /// The content, doubled dots undone, otherwise byte for byte.
+    pub content: Vec<u8>,
+    /// TLS version, when encrypted.
+    pub tls: Option<String>,
+    /// Which connection to this sink it came over, counted from 1.
+    pub connection: usize,
+}
+
+impl Transaction {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.content).into_owned()
+    }
+
+    /// Whether the recipient is among those accepted.
+    pub fn is_for(&self, address: &str) -> bool {
+        self.to.iter().any(|to| to.contains(&format!("<{address}>")))
+    }
+}
+
+/// Where in a session a question to `Manners::answer` arises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Greeting,
+    Ehlo,
+    Mail,
+    Rcpt,
+    Data,
+    /// After the content: the line is the whole content.
+    Dot,
+}
+
+/// A reply in place of the usual one, or `None` for the usual one. It may block to hold the client up.
+type Answer = dyn Fn(Moment, &str) -> Option<String> + Send + Sync;
+
+/// How a sink behaves. The default accepts everything, in the clear.
+pub struct Manners {
+    /// EHLO keywords besides STARTTLS.
+    pub keywords: Vec<&'static str>,
+    /// STARTTLS is offered when set.
+    pub tls: Option<SslAcceptor>,
+    pub answer: Box<Answer>,
+}
+
+impl Default for Manners {
+    fn default() -> Manners {
+        Manners {
+            keywords: vec!["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 0"],
+            tls: None,
+            answer: Box::new(|_, _| None),
+        }
+    }
+}
+
+/// What the connections of a sink share.
+#[derive(Default)]
+struct Book {
+    transactions: Mutex<Vec<Transaction>>,
+    /// One entry a connection: its lines, as the client sent them.
+    lines: Mutex<Vec<Vec<String>>>,
+    /// Second handles of the open connections by number, to end them when the sink goes.
+    open: Mutex<HashMap<usize, TcpStream>>,
+    stopped: AtomicBool,
+}
+
+pub struct Sink {
+    address: SocketAddr,
+    book: Arc<Book>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Sink {
+    pub fn start(address: SocketAddr) -> Sink {
+        Sink::with(address, Manners::default())
+    }
+
+    pub fn with(address: SocketAddr, manners: Manners) -> Sink {
+        let manners = Arc::new(manners);
+        Sink::serving(address, move |connection, number, record| {
+            Session { connection, manners: &manners, record, number }.run(Greeting::Due)
+        })
+    }
+
+    /// A sink whose connections are led by `serve` (connection, its number from 1, where to write down what happens).
+    pub fn serving(
+        address: SocketAddr,
+        serve: impl Fn(Connection, usize, &Record) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Sink {
+        let listener = TcpListener::bind(address).unwrap();
+        let book = Arc::new(Book::default());
+        let shared = Arc::clone(&book);
+        let serve = Arc::new(serve);
+        let listening = thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if shared.stopped.load(Ordering::Acquire) {
+                    break;
+                }
+                let number = {
+                    let mut lines = shared.lines.lock().unwrap();
+                    lines.push(Vec::new());
+                    lines.len()
+                };
+                if let Ok(handle) = stream.try_clone() {
+                    shared.open.lock().unwrap().insert(number, handle);
+                }
+                let record = Record { book: Arc::clone(&shared), number };
+                let serve = Arc::clone(&serve);
+                // The end of a connection, in order or not, is seen in what was recorded.
+                thread::spawn(move || {
+                    let _ = serve(Connection::over(stream), number, &record);
+                    record.let_go();
+                });
+            }
+        });
+        Sink { address, book, listening: Some(listening) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn transactions(&self) -> Vec<Transaction> {
+        self.book.transactions.lock().unwrap().clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.book.transactions.lock().unwrap().len()
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.book.lines.lock().unwrap().len()
+    }
+
+    /// The client's lines on each connection, content left out.
+    pub fn lines(&self) -> Vec<Vec<String>> {
+        self.book.lines.lock().unwrap().clone()
+    }
+
+    /// Waits until that many messages have come.
+    pub fn wait_for(&self, count: usize, deadline: Duration) -> Vec<Transaction> {
+        let what = format!("{count} messages are at {}", self.address);
+        wait_until(&what, deadline, || self.count() >= count);
+        self.transactions()
+    }
+
+    /// Waits for a message to the recipient.
+    pub fn wait_for_recipient(&self, address: &str, deadline: Duration) -> Transaction {
+        let mut found = None;
+        wait_until(&format!("a message for {address} is at {}", self.address), deadline, || {
+            found = self.transactions().into_iter().find(|message| message.is_for(address));
+            found.is_some()
+        });
+        found.unwrap()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.book.stopped.store(true, Ordering::Release);
+        drop(TcpStream::connect(self.address)); // wakes the listener up
+        for (_, stream) in self.book.open.lock().unwrap().drain() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+    }
+}
+
+/// Where one connection is written down.
+pub struct Record {
+    book: Arc<Book>,
+    number: usize,
+}
+
+impl Record {
+    pub fn line(&self, line: &str) {
+        self.book.lines.lock().unwrap()[self.number - 1].push(line.to_owned());
+    }
+
+    /// Leaves the connection to its only owner: dropping it now closes the socket.
+    pub fn let_go(&self) {
+        self.book.open.lock().unwrap().remove(&self.number);
+    }
+
+    pub fn transaction(&self, transaction: Transaction) {
+        self.book.transactions.lock().unwrap().push(transaction);
+    }
+}
+
+/// Whether the client has been greeted already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    Due,
+    Given,
+}
+
+/// An ordinary session, from wherever it stands to its end.
+pub struct Session<'a> {
+    pub connection: Connection,
+    pub manners: &'a Manners,
+    pub record: &'a Record,
+    pub number: usize,
+}
+
+impl Session<'_> {
+    pub fn run(mut self, greeting: Greeting) -> io::Result<()> {
+        if greeting == Greeting::Due && !self.reply(Moment::Greeting, "", "220 sink.test ESMTP")? {
+            return Ok(());
+        }
+        let (mut helo, mut from, mut to) = (String::new(), None, Vec::new());
+        while let Some(line) = self.connection.read_line()? {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            self.record.line(&line);
+            let upper = line.to_ascii_uppercase();
+            if upper.starts_with("EHLO") || upper.starts_with("HELO") {
+                helo = line[4..].trim().to_owned();
+                let usual = self.capabilities();
+                self.reply(Moment::Ehlo, &line, &usual)?;
+            } else if upper == "STARTTLS"
+                && let Some(tls) = &self.manners.tls
+            {
+                self.connection.write_line("220 2.0.0 go ahead")?;
+                self.connection.accept_tls(tls)?;
+            } else if upper.starts_with("MAIL FROM:") {
+                if self.reply(Moment::Mail, &line, "250 2.1.0 ok")? {
+                    from = Some(line[10..].trim().to_owned());
+                }
+            } else if upper.starts_with("RCPT TO:") {
+                if from.is_none() {
+                    self.connection.write_line("503 5.5.1 MAIL first")?;
+                } else if self.reply(Moment::Rcpt, &line, "250 2.1.5 ok")? {
+                    to.push(line[8..].trim().to_owned());
+                }
+            } else if upper == "DATA" {
+                if to.is_empty() {
+                    self.connection.write_line("554 5.5.1 no valid recipients")?;
+                } else if self.reply(Moment::Data, &line, "354 go ahead")? {
+                    let content = self.connection.read_content()?;
+                    let transaction = Transaction {
+                        helo: helo.clone(),
+                        from: from.take().unwrap_or_default(),
+                        to: std::mem::take(&mut to),
+                        content,
+                        tls: self.connection.encrypted(),
+                        connection: self.number,
+                    };
+                    self.end_of_data(transaction)?;
+                }
+            } else if upper == "QUIT" {
+                self.connection.write_line("221 2.0.0 bye")?;
+                self.connection.close();
+                return Ok(());
+            } else if upper == "RSET" || upper == "NOOP" {
+                (from, to) = if upper == "RSET" { (None, Vec::new()) } else { (from, to) };
+                self.connection.write_line("250 2.0.0 ok")?;
+            } else {
+                self.connection.write_line("500 5.5.2 unknown command")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Recorded before the reply, so that every message the client believes delivered is in the book.
+    fn end_of_data(&mut self, transaction: Transaction) -> io::Result<()> {
+        let text = transaction.text();
+        match (self.manners.answer)(Moment::Dot, &text) {
+            Some(other) if !other.starts_with('2') => self.connection.write_line(&other),
+            other => {
+                self.record.transaction(transaction);
+                self.connection.write_line(other.as_deref().unwrap_or("250 2.0.0 taken"))
+            }
+        }
+    }
+
+    /// Says the test's answer or the usual one; true when it was a positive one.
+    fn reply(&mut self, moment: Moment, line: &str, usual: &str) -> io::Result<bool> {
+        let answer = (self.manners.answer)(moment, line);
+        let said = answer.as_deref().unwrap_or(usual);
+        self.connection.write_line(said)?;
+        Ok(said.starts_with(['2', '3']))
+    }
+
+    fn capabilities(&self) -> String {
+        let starttls = self.manners.tls.is_some() && self.connection.encrypted().is_none();
+        let mut lines = vec!["sink.test"];
+        lines.extend(&self.manners.keywords);
+        lines.extend(starttls.then_some("STARTTLS"));
+        let last = lines.len() - 1;
+        let numbered = lines
+            .iter()
+            .enumerate()
+            .map(|(number, line)| format!("250{}{line}", if number == last { ' ' } else { '-' }));
+        numbered.collect::<Vec<_>>().join("\r\n")
+    }
+}

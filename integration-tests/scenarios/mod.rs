@@ -1,0 +1,18 @@
+//! Behaviours, one a file. Those called `peers_*` are about the peers themselves, without the daemon.
+
+mod accepted_means_on_disk;
+mod check_reports_all_mistakes;
+mod intake_refuses;
+mod kill9_under_load_loses_nothing;
+mod mail_exchanger_choice;
+mod message_arrives_byte_for_byte;
+mod operator_socket_takes_garbage;
+mod panics_lose_nothing;
+mod peers_dialogue;
+mod peers_dns;
+mod peers_fake_dns;
+mod peers_postfix;
+mod peers_smtp_sink;
+mod peers_tls;
+mod shutdown_drains;
+mod unfriendly_peers;

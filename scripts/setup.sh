@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building or testing needs and that are missing.
+#
+#   scripts/setup.sh build    to compile: a C compiler, make, OpenSSL's headers
+#   scripts/setup.sh test     to run all tests: real mail and DNS servers; none of them is started
+#
+# Quiet when nothing is missing. Without a test package its tests print SKIPPED and pass, so that is no failure here (exit 0);
+# without a build package nothing can be compiled (exit 1).
+set -euo pipefail
+
+usage() { echo "usage: $0 build|test" >&2; exit 2; }
+[ $# -eq 1 ] || usage
+
+case $1 in
+    build) packages=(gcc libc6-dev make pkg-config libssl-dev) ;;
+    # libnet-ssleay-perl gives swaks its TLS; postfix and exim exclude each other.
+    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace) ;;
+    *)     usage ;;
+esac
+kind=$1
+
+# What a package is for, so that a machine that has it from elsewhere (another distribution, a container image) needs no dpkg.
+provided() {
+    case $1 in
+        gcc)                command -v cc >/dev/null ;;
+        libc6-dev)          [ -e /usr/include/stdio.h ] ;;
+        libssl-dev)         pkg-config --exists openssl 2>/dev/null ;;
+        libnet-ssleay-perl) perl -MNet::SSLeay -e 1 2>/dev/null ;;
+        ldnsutils)          program ldns-signzone ;;
+        bind9-dnsutils)     program dig ;;
+        *)                  program "$1" ;;
+    esac
+}
+program() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
+missing=()
+find_missing() {
+    missing=()
+    for package in "${packages[@]}"; do
+        provided "$package" || missing+=("$package")
+    done
+}
+
+# Ends with the verdict: packages that are still missing are named, and stop a build.
+finish() {
+    find_missing
+    [ ${#missing[@]} -eq 0 ] && exit 0
+    echo "setup: could not be installed: ${missing[*]}${1:+ ($1)}" >&2
+    if [ "$kind" = build ]; then
+        echo "setup: install them by hand, then run make again" >&2
+        exit 1
+    fi
+    echo "setup: tests that need them will print SKIPPED" >&2
+    exit 0
+}
+
+find_missing
+[ ${#missing[@]} -eq 0 ] && exit 0
+command -v apt-get >/dev/null || finish "no apt-get here"
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root=(sudo -n)
+else
+    finish "neither root nor sudo without a password"
+fi
+
+# Debian starts a server as soon as it is installed, unless this file says no (101).
+policy=/usr/sbin/policy-rc.d
+made_policy=no
+tidy_up() { [ "$made_policy" = no ] || "${as_root[@]}" rm -f "$policy"; }
+trap tidy_up EXIT
+trap 'exit 130' INT TERM
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    made_policy=yes
+    "${as_root[@]}" chmod 755 "$policy"
+fi
+
+log=$(mktemp)
+install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -y -q --no-install-recommends "$@" >>"$log" 2>&1 </dev/null
+}
+echo "setup: installing ${missing[*]}"
+# One that is unknown or in conflict must not keep the others away, so a failed whole is tried piece by piece.
+if ! install "${missing[@]}"; then
+    "${as_root[@]}" apt-get update -q >>"$log" 2>&1 </dev/null || true
+    if ! install "${missing[@]}"; then
+        for package in "${missing[@]}"; do
+            install "$package" || { echo "setup: $package:" >&2; tail -n 3 "$log" >&2; }
+        done
+    fi
+fi
+rm -f "$log"
+finish
