@@ -271,7 +271,9 @@ impl Committer {
         let mut jobs: Vec<(Job, Appended)> = Vec::with_capacity(queue.len());
         let mut sum = Sum::default();
         let mut broken = None;
-        while let Some(mut job) = queue.pop_front() {
+        while !self.writer.is_laden()
+            && let Some(mut job) = queue.pop_front()
+        {
             let pending = self.writer.pending();
             match self.stage(&mut draft, &mut job) {
                 Ok(part) => {
@@ -291,6 +293,21 @@ impl Committer {
                 Err(Halt::GroupFull) => {
                     draft.undo();
                     self.writer.cut(pending);
+                    if pending == 0 {
+                        // The job's own records do not fit together: a segment with room for all.
+                        match self.writer.begin(job.appends()) {
+                            Ok(()) => {
+                                queue.push_front(job);
+                                continue;
+                            }
+                            Err(error) if out_of_space(&error) => {
+                                job.fail(SpoolError::Full);
+                                jobs.push((job, Appended(false)));
+                                continue;
+                            }
+                            Err(error) => broken = Some(format!("segment: {error}")),
+                        }
+                    }
                 }
                 Err(Halt::Broken(why)) => broken = Some(why),
             }
@@ -513,6 +530,23 @@ impl Committer {
 struct Appended(bool);
 
 impl Job {
+    /// Octets the job adds to the segment.
+    fn appends(&self) -> u64 {
+        match self {
+            Job::Accept { incoming, .. } => incoming.head.record_length(),
+            Job::Settle { settle, .. } => match &settle.notices {
+                Stage::Wanted(_) => 0,
+                Stage::Made(made) => made.iter().map(|i| i.head.record_length()).sum(),
+            },
+            Job::Take { .. }
+            | Job::Journal { .. }
+            | Job::Retry { .. }
+            | Job::Recover { .. }
+            | Job::Mend { .. }
+            | Job::Checked { .. } => 0,
+        }
+    }
+
     fn fail(&mut self, error: SpoolError) {
         match self {
             Job::Accept { call, .. } | Job::Journal { call, .. } | Job::Checked { call, .. } => {

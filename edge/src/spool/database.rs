@@ -45,14 +45,26 @@ impl Database {
     pub fn open(places: &Places) -> Result<(Database, Opened), SpoolError> {
         let path = places.database();
         let new = !path.join("db").exists();
-        let (db, mut opened) = match open_once(&path) {
-            Ok(db) => (db, Opened::Sound),
+        let (db, opened) = match open_once(&path) {
+            Ok(db) => (db, if new { Opened::New } else { Opened::Sound }),
             Err(Fault::Kept(why)) => return Err(SpoolError::Io(why)),
             Err(Fault::Unreadable(_)) => repair(places)?,
         };
-        if new {
-            opened = Opened::New;
+        Database::of(places, db, opened)
+    }
+
+    /// Puts a database aside that can be opened but not read through, and begins an empty one. The old one must be closed.
+    pub fn replace(places: &Places) -> Result<(Database, Opened), SpoolError> {
+        let moved = std::fs::rename(places.database(), places.unused_kept());
+        moved.map_err(|e| SpoolError::Io(format!("putting the database aside: {e}")))?;
+        match open_once(&places.database()) {
+            Ok(db) => Database::of(places, db, Opened::Replaced),
+            Err(Fault::Kept(why) | Fault::Unreadable(why)) => Err(SpoolError::Io(why)),
         }
+    }
+
+    fn of(places: &Places, db: Db, opened: Opened) -> Result<(Database, Opened), SpoolError> {
+        let path = places.database();
         let failed = |e: io::Error| SpoolError::Io(format!("{}: {e}", path.display()));
         let file = File::options().read(true).write(true).open(path.join("db")).map_err(failed)?;
         if opened != Opened::Sound {
@@ -96,7 +108,7 @@ impl Database {
 
 impl Shelf for Database {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<IVec>, SpoolError> {
-        self.trees.of(table).get(key).map_err(reading)
+        guarded(|| self.trees.of(table).get(key).map_err(reading))
     }
 
     fn scan(
@@ -106,7 +118,8 @@ impl Shelf for Database {
         to: Bound<&[u8]>,
         visit: &mut dyn FnMut(&IVec, &IVec) -> Step,
     ) -> Result<(), SpoolError> {
-        for entry in self.trees.of(table).range::<&[u8], _>((from, to)) {
+        let mut entries = self.trees.of(table).range::<&[u8], _>((from, to));
+        while let Some(entry) = guarded(|| Ok(entries.next()))? {
             let (key, value) = entry.map_err(reading)?;
             if visit(&key, &value) == Step::Enough {
                 break;
@@ -121,6 +134,12 @@ impl Shelf for Database {
             damage.insert((table, key.to_vec()));
         }
     }
+}
+
+/// sled can panic over a damaged page.
+fn guarded<T>(read: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(SpoolError::Damaged("database: reading panicked".into())))
 }
 
 fn reading(error: sled::Error) -> SpoolError {

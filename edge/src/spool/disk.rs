@@ -134,8 +134,7 @@ impl DiskSpool {
         let places = Places::create(directory)
             .map_err(|e| SpoolError::Io(format!("{}: {e}", directory.display())))?;
         let lock = Lock::take(directory)?;
-        let (database, opened) = Database::open(&places)?;
-        let survey = Survey::make(&database, opened, &places, boot)?;
+        let (database, survey) = read_through(&places, boot)?;
         let database = Arc::new(database);
         let shared = Arc::new(Shared {
             counts: Mutex::new(survey.counts),
@@ -279,6 +278,21 @@ fn ticket<T: Send + 'static>(answer: oneshot::Receiver<Result<T, SpoolError>>) -
 
 fn refused<T: Send + 'static>(error: SpoolError) -> Ticket<T> {
     Box::pin(std::future::ready(Err(error)))
+}
+
+/// Opens the database and reads what is in it; one that cannot be read is put aside, and the check rebuilds the queue.
+fn read_through(places: &Places, boot: Boot) -> Result<(Database, Survey), SpoolError> {
+    let (database, opened) = Database::open(places)?;
+    match Survey::make(&database, opened, places, boot.clone()) {
+        Ok(survey) => Ok((database, survey)),
+        Err(SpoolError::Damaged(_)) => {
+            drop(database);
+            let (database, opened) = Database::replace(places)?;
+            let survey = Survey::make(&database, opened, places, boot)?;
+            Ok((database, survey))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl Drop for DiskSpool {

@@ -228,7 +228,7 @@ pub enum NoAppend {
     Io(io::Error),
 }
 
-/// Octets a group may bring together before it is written.
+/// Octets a group may bring together before it is written; one job may go beyond.
 const GROUP_LIMIT: usize = 16 << 20;
 
 impl Writer {
@@ -261,6 +261,17 @@ impl Writer {
         self.pending.len()
     }
 
+    /// Has the group brought together enough?
+    pub fn is_laden(&self) -> bool {
+        self.pending.len() > GROUP_LIMIT
+    }
+
+    /// Begins a segment that has room for `length` octets. Only between groups.
+    pub fn begin(&mut self, length: u64) -> io::Result<()> {
+        self.cut(0);
+        self.roll(length)
+    }
+
     /// Takes back records of the group from `length` pending octets on.
     pub fn cut(&mut self, length: usize) {
         self.pending.truncate(length);
@@ -272,7 +283,7 @@ impl Writer {
         let pending = self.pending.len();
         let end = self.open.as_ref().map_or(0, |open| open.end).saturating_add(pending as u64);
         let fits = self.open.as_ref().is_some_and(|open| end.saturating_add(length) <= open.size);
-        if pending > 0 && (!fits || pending > GROUP_LIMIT) {
+        if pending > 0 && !fits {
             return Err(NoAppend::GroupFull);
         }
         if !fits {

@@ -66,7 +66,7 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads every envelope record, and writes down that the spool was opened.
+    /// Reads every envelope record, and writes down that the spool was opened. `Damaged`: the database cannot be read through.
     pub fn make(
         database: &Database,
         opened: Opened,
@@ -78,13 +78,11 @@ impl Survey {
         let segments: BTreeSet<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let large_names = Places::names(&places.large()).map_err(io)?;
         let mut draft = Draft::new(database);
-        if let Some(format) = draft.get::<Format>(Table::Meta, FORMAT)?
-            && format.version != FORMAT_VERSION
-        {
-            let found = format.version;
-            return Err(SpoolError::Damaged(format!("spool format {found} is not known")));
+        // Meta records that do not verify are as good as none: everything is compared.
+        let format = draft.get::<Format>(Table::Meta, FORMAT).ok().flatten();
+        if let Some(Format { version, .. }) = format.filter(|f| f.version != FORMAT_VERSION) {
+            return Err(SpoolError::Broken(format!("spool format {version} is not known")));
         }
-        // A tip that cannot be read is as good as none: everything is compared.
         let tip = draft.get::<Tip>(Table::Meta, TIP).ok().flatten();
         let mut survey = Survey {
             tip: Tip::default(),

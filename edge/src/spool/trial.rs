@@ -519,6 +519,38 @@ async fn segments_go_when_nobody_needs_them() {
 }
 
 #[tokio::test]
+async fn notifications_that_do_not_fit_together_get_a_segment() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    accept(&spool, 1, &[1]).await;
+    let taken = take(&spool, batch(1, 0), NOW).await;
+    let notice = |seed| (message(seed, &[1]), Body::memory(content(seed, 40_000)));
+    let notices = Box::new(move |_: super::Ending<'_>| (2..=6).map(notice).collect());
+    let report = report(&taken, vec![(0, hard())]);
+    spool.settle_with(report, Plan::default(), NOW, 1, notices).await.unwrap();
+    for seed in 2..=6 {
+        assert!(content_of(&spool, seed) == content(seed, 40_000));
+    }
+    assert_consistent(&spool);
+}
+
+#[tokio::test]
+async fn a_panic_over_a_notification_stays_with_it() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    accept(&spool, 1, &[1]).await;
+    let taken = take(&spool, batch(1, 0), NOW).await;
+    let notices = Box::new(|_: super::Ending<'_>| panic!("in a test"));
+    let failed = report(&taken, vec![(0, hard())]);
+    let settled = spool.settle_with(failed, Plan::default(), NOW, 1, notices).await;
+    assert!(matches!(settled, Err(SpoolError::Io(_))));
+    assert_eq!(*spool.broken().borrow(), None);
+    let outcomes = vec![(0, ok())];
+    spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    assert_eq!(spool.counts(), Counts::default());
+}
+
+#[tokio::test]
 async fn a_buffered_body_is_linked_in() {
     let scratch = Scratch::new();
     let spool = open(&scratch);
