@@ -44,7 +44,7 @@ async fn main() -> Result<(), Failed> {
                         spool.accept(message(id, &clock)?, body(seed)).await?;
                     }
                     if pass != "accept" {
-                        deliver(&*spool, id, &clock, &boot).await?;
+                        deliver(&spool, id, &clock, &boot).await?;
                     }
                 }
                 Ok::<(), Failed>(())

@@ -268,7 +268,7 @@ impl Committer {
     fn group(&mut self, queue: &mut VecDeque<Job>) -> Result<(), String> {
         let database = Arc::clone(&self.database);
         let mut draft = Draft::new(&*database);
-        let mut jobs: Vec<(Job, Appended)> = Vec::with_capacity(queue.len());
+        let mut jobs: Vec<(Job, Part)> = Vec::with_capacity(queue.len());
         let mut sum = Sum::default();
         let mut broken = None;
         while !self.writer.is_laden()
@@ -279,15 +279,15 @@ impl Committer {
                 Ok(part) => {
                     draft.keep();
                     sum.add(part);
-                    let appended = Appended(self.writer.pending() > pending);
-                    jobs.push((job, appended));
+                    let appended = self.writer.pending() > pending;
+                    jobs.push((job, if appended { Part::Appended } else { Part::Plain }));
                     continue;
                 }
                 Err(Halt::Own(error)) => {
                     draft.undo();
                     self.writer.cut(pending);
                     job.fail(error);
-                    jobs.push((job, Appended(false)));
+                    jobs.push((job, Part::Failed));
                     continue;
                 }
                 Err(Halt::GroupFull) => {
@@ -302,7 +302,7 @@ impl Committer {
                             }
                             Err(error) if out_of_space(&error) => {
                                 job.fail(SpoolError::Full);
-                                jobs.push((job, Appended(false)));
+                                jobs.push((job, Part::Failed));
                                 continue;
                             }
                             Err(error) => broken = Some(format!("segment: {error}")),
@@ -327,10 +327,11 @@ impl Committer {
             }
             Err(NotWritten::NoSpace) => {
                 // The others did nothing the disk has no room for; they come again without these.
-                for (job, appended) in jobs.into_iter().rev() {
-                    match appended {
-                        Appended(true) => job.finish(Err(SpoolError::Full)),
-                        Appended(false) => queue.push_front(job),
+                for (job, part) in jobs.into_iter().rev() {
+                    match part {
+                        Part::Failed => job.finish(Ok(())),
+                        Part::Appended => job.finish(Err(SpoolError::Full)),
+                        Part::Plain => queue.push_front(job),
                     }
                 }
                 Ok(())
@@ -452,15 +453,17 @@ impl Committer {
         let settled = work::settle(draft, report, plan, *now, *seed)?;
         sum.effects.add(settled.effects);
         if let Some((envelope, recipients)) = settled.ending {
-            if let Stage::Wanted(wanted) = std::mem::replace(notices, Stage::Made(Vec::new())) {
-                let ending = Ending { envelope, recipients, settlement: &settled.settlement };
-                *notices = Stage::Made(self.make(wanted, ending)?);
-            }
-            if let Stage::Made(made) = &*notices {
-                for incoming in made {
-                    self.append(draft, incoming, sum)?;
+            let made = match std::mem::replace(notices, Stage::Made(Vec::new())) {
+                Stage::Wanted(wanted) => {
+                    let settlement = &settled.settlement;
+                    self.make(wanted, Ending { envelope, recipients, settlement })?
                 }
-            }
+                // The second try, in a group of its own.
+                Stage::Made(made) => made,
+            };
+            let stored = made.iter().try_for_each(|i| self.append(draft, i, sum));
+            *notices = Stage::Made(made);
+            stored?;
         }
         Ok(settled.settlement)
     }
@@ -526,8 +529,16 @@ impl Committer {
     }
 }
 
-/// Did the job add a body to the group?
-struct Appended(bool);
+/// What a job is to its group.
+#[derive(Clone, Copy)]
+enum Part {
+    /// It failed by its own data, and that is its answer.
+    Failed,
+    /// It added a body.
+    Appended,
+    /// It only changed records, or nothing.
+    Plain,
+}
 
 impl Job {
     /// Octets the job adds to the segment.
