@@ -347,12 +347,16 @@ impl Committer {
     /// Bodies, then records; both durable when this returns.
     fn write(&mut self, mut draft: Draft<'_>, sum: &Sum) -> Result<(), NotWritten> {
         #[cfg(test)]
-        self.inject()?;
+        let fault = self.inject();
         self.writer.flush().map_err(|error| match out_of_space(&error) {
             true => NotWritten::NoSpace,
             false => NotWritten::Broken(format!("segment: {error}")),
         })?;
         let broken = |why: String| NotWritten::Broken(format!("database: {why}"));
+        #[cfg(test)]
+        if fault {
+            return Err(broken("injected".into()));
+        }
         if sum.checked {
             self.unchecked.clear();
         }
@@ -376,15 +380,16 @@ impl Committer {
         Ok(())
     }
 
+    /// Arranges for a failure; true when the database is to fail.
     #[cfg(test)]
-    fn inject(&mut self) -> Result<(), NotWritten> {
+    fn inject(&mut self) -> bool {
         match self.shared.fault.lock().unwrap().take() {
-            None => Ok(()),
+            None => false,
             Some(super::disk::Fault::Segment(kind)) => {
                 self.writer.fault = Some(kind);
-                Ok(())
+                false
             }
-            Some(super::disk::Fault::Database) => Err(NotWritten::Broken("injected".into())),
+            Some(super::disk::Fault::Database) => true,
         }
     }
 
