@@ -3,6 +3,38 @@
 //! One trait, one suite of tests, two stores: `DiskSpool` (sled and segment files) for the daemon, `MemorySpool` for tests. Everything
 //! that changes state is decided by `posthaste_mail::queue::ledger`; here it is only made durable, atomically, in groups. A ticket
 //! resolves when the change is on disk, never before.
+//!
+//! The rooms: `disk` is the daemon's store and `memory` the tests'; `work` is what a job does to the records, on a `draft` of a group's
+//! changes, and `read` what is asked without changing them. `committer` is the one thread that writes: bodies into `segment`s (or as
+//! `large` files), records into the `database`, in the `sealed` form under the keys of `table`. `check` compares the two after a start,
+//! with what `survey` found when the spool was opened. Which step is durable when is told in `docs/decisions/0001-spool.md`.
+
+mod check;
+mod committer;
+mod database;
+mod disk;
+mod draft;
+mod ended;
+mod envelope;
+mod incoming;
+mod large;
+mod memory;
+mod place;
+mod read;
+mod room;
+mod sealed;
+mod segment;
+#[cfg(test)]
+pub(crate) mod suite;
+mod survey;
+mod table;
+#[cfg(test)]
+mod trial;
+mod work;
+
+pub use disk::{DiskSpool, Options};
+pub use memory::MemorySpool;
+pub use sealed::LIMIT as RECORD_LIMIT;
 
 use std::fmt;
 use std::future::Future;
@@ -17,6 +49,7 @@ use posthaste_mail::queue::record::{
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
+use tokio::sync::watch;
 
 use crate::body::Body;
 
@@ -90,6 +123,46 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+impl Counts {
+    fn after(self, effects: &work::Effects) -> Counts {
+        Counts {
+            envelopes: self.envelopes.saturating_add_signed(effects.envelopes),
+            batches: self.batches.saturating_add_signed(effects.batches),
+            bytes: self.bytes.saturating_add_signed(effects.bytes),
+        }
+    }
+}
+
+/// Recipients of a batch that came to their end, for whoever writes notifications.
+#[derive(Debug)]
+pub struct Ending<'a> {
+    pub envelope: EnvelopeRecord,
+    /// All recipients of the batch as they will be stored; `settlement.ended` says which of them ended now.
+    pub recipients: Vec<(u32, RecipientRecord)>,
+    pub settlement: &'a Settlement,
+}
+
+/// Makes the notifications for recipients that ended. Called while the settlement is being written, on the writing thread: it must not
+/// wait for anything. What it needs of the content it has read before.
+pub type Notices = Box<dyn FnOnce(Ending<'_>) -> Vec<(Accepted, Body)> + Send>;
+
+/// What the check after a start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Messages whose body was on disk but whose records were not: they are in the queue again.
+    pub requeued: Vec<EnvelopeId>,
+    /// Envelopes whose records were damaged and could be written again from the segment.
+    pub restored: Vec<EnvelopeId>,
+    /// Envelopes without a body. They stay in the queue and cannot be delivered.
+    pub missing: Vec<EnvelopeId>,
+    /// Batches that had no entry in the schedule; they have one now.
+    pub unscheduled: u64,
+    /// Files of bodies that belong to no envelope, removed.
+    pub orphans: u64,
+    /// Records that do not verify.
+    pub damaged: u64,
+}
+
 pub trait Spool: Send + Sync + 'static {
     /// Stores a message; when the ticket resolves, body, records and schedule are durable (`accepted_means_on_disk`).
     fn accept(&self, accepted: Accepted, body: Body) -> Ticket<()>;
@@ -107,14 +180,28 @@ pub trait Spool: Send + Sync + 'static {
     fn journal(&self, batch: BatchId, entries: Vec<(u32, JournalEntry)>) -> Ticket<()>;
 
     /// Ends an attempt: journal and report are brought into the records, ended batches and envelopes removed, all in one transaction.
-    fn settle(&self, report: Report, plan: Plan, now: Timestamp, seed: u64) -> Ticket<Settlement>;
+    fn settle(&self, report: Report, plan: Plan, now: Timestamp, seed: u64) -> Ticket<Settlement> {
+        self.settle_with(report, plan, now, seed, Box::new(|_| Vec::new()))
+    }
+
+    /// `settle`, and stores the notifications for recipients that ended in the same transaction (`failed_and_dsn_together`). When a
+    /// notification cannot be stored nothing is changed, and the batch stays under its lease.
+    fn settle_with(
+        &self,
+        report: Report,
+        plan: Plan,
+        now: Timestamp,
+        seed: u64,
+        notices: Notices,
+    ) -> Ticket<Settlement>;
 
     /// Makes a waiting batch due now; false when it is under lease, held, or due already.
     fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool>;
 
     // What follows reads, and may block on the disk: call it on a blocking thread.
 
-    /// The schedule in order of time, from after `after` up to and including `until`. Leased batches appear at their provisional time.
+    /// The schedule in order of time, from after `after` up to and including `until`. Leased batches appear at their provisional time,
+    /// held ones not at all.
     fn due(
         &self,
         after: Option<(Timestamp, BatchId)>,
@@ -137,4 +224,13 @@ pub trait Spool: Send + Sync + 'static {
     fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError>;
 
     fn counts(&self) -> Counts;
+
+    /// Records found since the start that do not verify.
+    fn damaged(&self) -> u64;
+
+    /// Holds the reason once the spool is `Broken`: then the process has to end.
+    fn broken(&self) -> watch::Receiver<Option<String>>;
+
+    /// Compares bodies with records, once after each start, while the queue works already. Blocks for long.
+    fn check(&self) -> Result<Findings, SpoolError>;
 }

@@ -1,0 +1,281 @@
+//! The comparison of bodies and records after a start, while the queue works already.
+//!
+//! It looks only at what was there when the spool was opened. A record in the unchecked part of a segment whose envelope the database
+//! did not know then, and which did not end, is put into the queue again: its client was never answered, or the database forgot it.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::Bound;
+use std::sync::{PoisonError, mpsc};
+
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::record::{Accepted, BatchRecord, BodyPlace, RecipientRecord};
+use posthaste_mail::route::destination::DestinationKey;
+use serde::de::DeserializeOwned;
+use sled::IVec;
+
+use super::committer::{Job, Recovery};
+use super::disk::DiskSpool;
+use super::draft::{Shelf, Step, verified};
+use super::ended;
+use super::envelope::Entry;
+use super::incoming::{Rows, place_of};
+use super::large::CHUNK;
+use super::segment::{self, Found, Kind, Maker, Mark};
+use super::survey::Survey;
+use super::table::{Table, batch_of, due_key, envelope_of};
+use super::{Findings, SpoolError};
+
+/// Records read in one scan.
+const PAGE: usize = 1000;
+
+pub fn run(spool: &DiskSpool) -> Result<Findings, SpoolError> {
+    let mut findings = Findings::default();
+    let survey = spool.survey.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(survey) = survey {
+        let compared = compare(spool, &survey, &mut findings);
+        if let Err(error) = compared {
+            // To be tried again.
+            *spool.survey.lock().unwrap_or_else(PoisonError::into_inner) = Some(survey);
+            return Err(error);
+        }
+    }
+    find_missing(spool, &mut findings)?;
+    mend_schedule(spool, &mut findings)?;
+    verify::<RecipientRecord>(spool, Table::Recipient)?;
+    findings.damaged = spool.database.damaged();
+    Ok(findings)
+}
+
+fn compare(spool: &DiskSpool, survey: &Survey, findings: &mut Findings) -> Result<(), SpoolError> {
+    for part in &survey.tip.unchecked {
+        let records = Segment::read(spool, part.from.segment)?;
+        let done = ended::read(&spool.places.segments(), part.from.segment).map_err(reading)?;
+        let wanted = |found: &Found<'_>| {
+            let id = found.head.id;
+            // What a settlement made comes again with the settlement, unless that is lost too.
+            (part.lost || found.head.maker == Maker::Client)
+                && !survey.known.contains(&id)
+                && !done.contains(&id)
+        };
+        let brought = records.recover(spool, part.from.offset, wanted, false)?;
+        findings.requeued.extend(brought);
+        records.give_back_room(spool)?;
+    }
+    restore(spool, survey, findings)?;
+    remove_orphans(spool, survey, findings)?;
+    let release = findings.restored.len() == survey.damaged.len();
+    answer(&spool.ask_blocking(|call| Job::Checked { release, call }))
+}
+
+/// Writes damaged envelope records again from the segments.
+fn restore(spool: &DiskSpool, survey: &Survey, findings: &mut Findings) -> Result<(), SpoolError> {
+    if survey.damaged.is_empty() {
+        return Ok(());
+    }
+    for segment in &survey.segments {
+        let records = Segment::read(spool, *segment)?;
+        let wanted = |found: &Found<'_>| survey.damaged.contains(&found.head.id);
+        findings.restored.extend(records.recover(spool, 0, wanted, true)?);
+    }
+    Ok(())
+}
+
+/// Removes files of bodies nobody knows: what was stored before its record was.
+fn remove_orphans(
+    spool: &DiskSpool,
+    survey: &Survey,
+    findings: &mut Findings,
+) -> Result<(), SpoolError> {
+    let requeued: HashSet<EnvelopeId> = findings.requeued.iter().copied().collect();
+    for name in &survey.large_names {
+        let Ok(id) = name.parse::<EnvelopeId>() else { continue };
+        let known =
+            survey.apart.contains(&id) || survey.damaged.contains(&id) || requeued.contains(&id);
+        if !known && std::fs::remove_file(spool.places.large_file(id)).is_ok() {
+            findings.orphans += 1;
+        }
+    }
+    Ok(())
+}
+
+/// A segment in memory.
+struct Segment {
+    number: u64,
+    content: Vec<u8>,
+}
+
+impl Segment {
+    fn read(spool: &DiskSpool, number: u64) -> Result<Segment, SpoolError> {
+        match std::fs::read(segment::path(&spool.places.segments(), number)) {
+            Ok(content) => Ok(Segment { number, content }),
+            // Nothing to find in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Segment { number, content: Vec::new() })
+            }
+            Err(error) => Err(reading(error)),
+        }
+    }
+
+    /// Cuts off what was reserved and never used. No spool appends to a segment it did not begin itself.
+    fn give_back_room(&self, spool: &DiskSpool) -> Result<(), SpoolError> {
+        let records = segment::records(self.number, &self.content, 0);
+        let ends = records.iter().map(|found| found.offset + found.head.record_length());
+        // What is no record and no zero stays for whoever wants to look at it.
+        let used = self.content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let end = ends.max().unwrap_or(0).max(used as u64);
+        if end >= self.content.len() as u64 {
+            return Ok(());
+        }
+        let path = segment::path(&spool.places.segments(), self.number);
+        match std::fs::File::options().write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.and_then(|file| file.set_len(end)).map_err(reading),
+        }
+    }
+
+    /// Puts the wanted records from `from` on into the store; says which were.
+    fn recover(
+        &self,
+        spool: &DiskSpool,
+        from: u64,
+        wanted: impl Fn(&Found<'_>) -> bool,
+        entry_only: bool,
+    ) -> Result<Vec<EnvelopeId>, SpoolError> {
+        let mut asked = Vec::new();
+        for found in segment::records(self.number, &self.content, from) {
+            let id = found.head.id;
+            if !wanted(&found) || !(found.head.kind == Kind::Inline || is_whole(spool, &found)?) {
+                continue;
+            }
+            let read = serde_json::from_slice::<Accepted>(found.envelope).ok();
+            let rows = read
+                .filter(|accepted| accepted.envelope.id == id)
+                .and_then(|accepted| Rows::new(&accepted, found.head.body_length).ok());
+            let Some(rows) = rows else { continue };
+            let mark = Mark { segment: self.number, offset: found.offset };
+            let (place, _) = place_of(&found.head, mark);
+            let recovery = Box::new(Recovery { rows, place, mark, entry_only });
+            asked.push((id, spool.ask_blocking(|call| Job::Recover { recovery, call })));
+        }
+        let mut brought = Vec::new();
+        for (id, reply) in asked {
+            if answer(&reply)? {
+                brought.push(id);
+            }
+        }
+        Ok(brought)
+    }
+}
+
+/// Is the file of a body that lies apart as it was stored?
+fn is_whole(spool: &DiskSpool, found: &Found<'_>) -> Result<bool, SpoolError> {
+    let file = match std::fs::File::open(spool.places.large_file(found.head.id)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(reading)?,
+    };
+    let (mut sum, mut length) = (0, 0u64);
+    let mut reader = io::BufReader::with_capacity(CHUNK, file);
+    loop {
+        let chunk = io::BufRead::fill_buf(&mut reader).map_err(reading)?;
+        let read = chunk.len();
+        if read == 0 {
+            return Ok(length == found.head.body_length && sum == found.head.body_sum);
+        }
+        sum = crc32c::crc32c_append(sum, chunk);
+        length += read as u64;
+        io::BufRead::consume(&mut reader, read);
+    }
+}
+
+/// Envelopes whose body is not where the record says.
+fn find_missing(spool: &DiskSpool, findings: &mut Findings) -> Result<(), SpoolError> {
+    let mut lengths: HashMap<u64, u64> = HashMap::new();
+    in_pages(spool, Table::Envelope, |page| {
+        for (key, value) in page {
+            let Some(id) = envelope_of(key) else { continue };
+            let entry = verified::<Entry>(&*spool.database, Table::Envelope, key, value);
+            let Ok(entry) = entry else { continue };
+            let there = match entry.body {
+                BodyPlace::Segment { segment, offset, length } => {
+                    let end = lengths.entry(segment).or_insert_with(|| {
+                        let path = segment::path(&spool.places.segments(), segment);
+                        std::fs::metadata(path).map_or(0, |m| m.len())
+                    });
+                    offset.saturating_add(length) <= *end
+                }
+                BodyPlace::File { length } => {
+                    std::fs::metadata(spool.places.large_file(id)).is_ok_and(|m| m.len() == length)
+                }
+            };
+            // It may have come to its end meanwhile.
+            if !there && spool.database.get(Table::Envelope, key)?.is_some() {
+                findings.missing.push(id);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Every batch that is not held must be in the schedule, or nobody ever looks at it again.
+fn mend_schedule(spool: &DiskSpool, findings: &mut Findings) -> Result<(), SpoolError> {
+    in_pages(spool, Table::Batch, |page| {
+        for (key, value) in page {
+            let batch = verified::<BatchRecord>(&*spool.database, Table::Batch, key, value);
+            let Some((id, batch)) = batch_of(key).zip(batch.ok()) else { continue };
+            let due = due_key(batch.due, id);
+            let line = spool.database.get(Table::Due, &due)?;
+            let sound = line.is_some_and(|value| {
+                verified::<DestinationKey>(&*spool.database, Table::Due, &due, &value).is_ok()
+            });
+            if batch.hold.is_none() && !sound {
+                // Decided by the committer: the batch may just have moved.
+                let mended = answer(&spool.ask_blocking(|call| Job::Mend { batch: id, call }))?;
+                findings.unscheduled += u64::from(mended);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn verify<T: DeserializeOwned>(spool: &DiskSpool, table: Table) -> Result<(), SpoolError> {
+    in_pages(spool, table, |page| {
+        for (key, value) in page {
+            // Damage is counted where it is found.
+            let _ = verified::<T>(&*spool.database, table, key, value);
+        }
+        Ok(())
+    })
+}
+
+type Page = [(IVec, IVec)];
+
+/// Shows a table page by page, so that no scan runs for long.
+fn in_pages(
+    spool: &DiskSpool,
+    table: Table,
+    mut visit: impl FnMut(&Page) -> Result<(), SpoolError>,
+) -> Result<(), SpoolError> {
+    let mut after: Option<IVec> = None;
+    loop {
+        let mut page = Vec::new();
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        spool.database.scan(table, from, Bound::Unbounded, &mut |key, value| {
+            page.push((key.clone(), value.clone()));
+            if page.len() < PAGE { Step::On } else { Step::Enough }
+        })?;
+        visit(&page)?;
+        match page.pop() {
+            Some((last, _)) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn answer<T>(reply: &mpsc::Receiver<Result<T, SpoolError>>) -> Result<T, SpoolError> {
+    reply.recv().unwrap_or_else(|_| Err(SpoolError::Broken("the spool has ended".into())))
+}
+
+fn reading(error: io::Error) -> SpoolError {
+    SpoolError::Io(format!("checking segments: {error}"))
+}

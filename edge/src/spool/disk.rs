@@ -1,0 +1,422 @@
+//! The daemon's spool: sled for records, segment files for bodies, one committer thread.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::lease::{Boot, Lease};
+use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
+use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::time::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use super::committer::{Call, Committer, Job, Settle, Stage};
+use super::database::Database;
+use super::draft::{Shelf, verified};
+use super::envelope::Entry;
+use super::incoming::Incoming;
+use super::large;
+use super::place::{Lock, Places};
+use super::room::Room;
+use super::segment::{self, HEADER, Head, Kind, Maker, Mark};
+use super::survey::Survey;
+use super::table::{Table, envelope_key};
+use super::work::Effects;
+use super::{
+    Counts, Due, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, check, read,
+};
+use crate::body::Body;
+use crate::clock::Clock;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Octets of the file system left free of new messages; by default 64 MiB or a hundredth of it, whichever is less.
+    pub reserve: Option<u64>,
+    /// Octets of a segment, reserved when it is begun.
+    pub segment_size: u64,
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { reserve: None, segment_size: 64 << 20, clock: Clock::system() }
+    }
+}
+
+/// Closed by dropping it, which waits for the jobs that were handed in.
+#[derive(Debug)]
+pub struct DiskSpool {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    pub(super) database: Arc<Database>,
+    pub(super) places: Places,
+    pub(super) shared: Arc<Shared>,
+    room: Room,
+    /// What the opening found, until the check is done with it.
+    pub(super) survey: Mutex<Option<Survey>>,
+    /// Given back last.
+    _lock: Lock,
+}
+
+/// What the committer and the others both see.
+#[derive(Debug)]
+pub struct Shared {
+    counts: Mutex<Counts>,
+    pub broken: watch::Sender<Option<String>>,
+    groups: AtomicU64,
+    /// Segments open for reading.
+    segments: Mutex<HashMap<u64, Arc<File>>>,
+    /// What the next write comes to.
+    #[cfg(test)]
+    pub fault: Mutex<Option<Fault>>,
+}
+
+/// A failure of the disk, for tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    Segment(io::ErrorKind),
+    Database,
+}
+
+/// Segments kept open for reading; others are opened again.
+const OPEN_SEGMENTS: usize = 64;
+
+impl Shared {
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn change_counts(&self, effects: &Effects) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts = counts.after(effects);
+    }
+
+    pub fn count_group(&self) {
+        self.groups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn why_broken(&self) -> SpoolError {
+        let why = self.broken.borrow().clone();
+        SpoolError::Broken(why.unwrap_or_else(|| "the spool is closed".into()))
+    }
+
+    pub fn forget_segment(&self, number: u64) {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    fn segment(&self, places: &Places, number: u64) -> io::Result<Arc<File>> {
+        let mut open = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&number) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(segment::path(&places.segments(), number))?);
+        if open.len() >= OPEN_SEGMENTS
+            && let Some(oldest) = open.keys().min().copied()
+        {
+            open.remove(&oldest);
+        }
+        open.insert(number, Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl DiskSpool {
+    /// Opens the spool in `directory`, or begins one there. Reads every envelope record: blocks for seconds when there are very many.
+    pub fn open(directory: &Path, options: Options, boot: Boot) -> Result<DiskSpool, SpoolError> {
+        let places = Places::create(directory)
+            .map_err(|e| SpoolError::Io(format!("{}: {e}", directory.display())))?;
+        let lock = Lock::take(directory)?;
+        let (database, survey) = read_through(&places, boot)?;
+        let database = Arc::new(database);
+        let shared = Arc::new(Shared {
+            counts: Mutex::new(survey.counts),
+            broken: watch::Sender::new(None),
+            groups: AtomicU64::new(0),
+            segments: Mutex::default(),
+            #[cfg(test)]
+            fault: Mutex::default(),
+        });
+        let committer = Committer::new(
+            Arc::clone(&database),
+            places.clone(),
+            Arc::clone(&shared),
+            &survey,
+            options.segment_size,
+        );
+        let (sender, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("spool-committer".into())
+            .spawn(move || committer.run(&receiver))
+            .map_err(|e| SpoolError::Io(format!("starting a thread: {e}")))?;
+        Ok(DiskSpool {
+            jobs: Some(sender),
+            thread: Some(thread),
+            database,
+            room: Room::new(directory.to_path_buf(), options.reserve, options.clock),
+            places,
+            shared,
+            survey: Mutex::new(Some(survey)),
+            _lock: lock,
+        })
+    }
+
+    /// Groups of changes written since the start, two syncs each at most.
+    pub fn groups(&self) -> u64 {
+        self.shared.groups.load(Ordering::Relaxed)
+    }
+
+    fn ask<T: Send + 'static>(&self, job: impl FnOnce(Call<T>) -> Job) -> Ticket<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(job(Call::new(move |value| {
+            // Whoever does not wait any more does not undo the change.
+            let _ = reply.send(value);
+        })));
+        ticket(answer)
+    }
+
+    /// For threads that may block.
+    pub(super) fn ask_blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Call<T>) -> Job,
+    ) -> mpsc::Receiver<Result<T, SpoolError>> {
+        let (reply, answer) = mpsc::channel();
+        self.send(job(Call::new(move |value| {
+            let _ = reply.send(value);
+        })));
+        answer
+    }
+
+    fn send(&self, job: Job) {
+        // Without a committer the job is dropped, and with it its reply: the ticket says so.
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+
+    fn at_place(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, Unread> {
+        match *place {
+            BodyPlace::Segment { segment, offset, length } => {
+                let mark = Mark { segment, offset };
+                let file = self.shared.segment(&self.places, segment)?;
+                let head = head_at(&file, mark)?.ok_or(Unread::Unsound("no record"))?;
+                if head.id != id || head.body_length != length || head.kind != Kind::Inline {
+                    return Err(Unread::Unsound("the record is another's"));
+                }
+                let body = Body::range(file, head.body_offset(offset), length);
+                self.sound(body, head.body_sum)
+            }
+            BodyPlace::File { length } => {
+                let path = self.places.large_file(id);
+                let file = File::open(path)?;
+                if file.metadata()?.len() != length {
+                    return Err(Unread::Unsound("wrong length"));
+                }
+                let body = Body::range(Arc::new(file), 0, length);
+                match self.anchor(id) {
+                    Some(mark) => {
+                        let segment = self.shared.segment(&self.places, mark.segment)?;
+                        let head = head_at(&segment, mark)?.ok_or(Unread::Unsound("no record"))?;
+                        self.sound(body, head.body_sum)
+                    }
+                    None => Err(Unread::Unsound("no record")),
+                }
+            }
+        }
+    }
+
+    /// Reads the body once to see that it is what was stored. Small ones stay in memory.
+    fn sound(&self, body: Body, sum: u32) -> Result<Body, Unread> {
+        let body = match usize::try_from(body.len()) {
+            Ok(length) if length <= SMALL => Body::memory(body.read_at(0, length)?),
+            _ => body,
+        };
+        if large::checksum(&body)? == sum { Ok(body) } else { Err(Unread::Unsound("checksum")) }
+    }
+
+    fn anchor(&self, id: EnvelopeId) -> Option<Mark> {
+        let key = envelope_key(id);
+        let value = self.database.get(Table::Envelope, &key).ok()??;
+        verified::<Entry>(&*self.database, Table::Envelope, &key, &value).ok()?.anchor
+    }
+}
+
+/// Bodies up to this are handed out in memory: one read, and none on a blocking thread later.
+const SMALL: usize = 64 << 10;
+
+enum Unread {
+    Io(io::Error),
+    Unsound(&'static str),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Unread {
+        Unread::Io(error)
+    }
+}
+
+fn head_at(file: &File, mark: Mark) -> io::Result<Option<Head>> {
+    let mut header = [0; HEADER];
+    match file.read_exact_at(&mut header, mark.offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        other => other.map(|()| Head::decode(&header, mark)),
+    }
+}
+
+fn ticket<T: Send + 'static>(answer: oneshot::Receiver<Result<T, SpoolError>>) -> Ticket<T> {
+    Box::pin(async move {
+        answer.await.unwrap_or_else(|_| Err(SpoolError::Broken("the spool has ended".into())))
+    })
+}
+
+fn refused<T: Send + 'static>(error: SpoolError) -> Ticket<T> {
+    Box::pin(std::future::ready(Err(error)))
+}
+
+/// Opens the database and reads what is in it; one that cannot be read is put aside, and the check rebuilds the queue.
+fn read_through(places: &Places, boot: Boot) -> Result<(Database, Survey), SpoolError> {
+    let (database, opened) = Database::open(places)?;
+    match Survey::make(&database, opened, places, boot.clone()) {
+        Ok(survey) => Ok((database, survey)),
+        Err(SpoolError::Damaged(_)) => {
+            drop(database);
+            let (database, opened) = Database::replace(places)?;
+            let survey = Survey::make(&database, opened, places, boot)?;
+            Ok((database, survey))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Drop for DiskSpool {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was caught and told already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Spool for DiskSpool {
+    fn accept(&self, accepted: Accepted, body: Body) -> Ticket<()> {
+        if self.shared.broken.borrow().is_some() {
+            return refused(self.shared.why_broken());
+        }
+        if !self.room.is_left() {
+            return refused(SpoolError::Full);
+        }
+        let Some(jobs) = self.jobs.clone() else { return refused(self.shared.why_broken()) };
+        let places = self.places.clone();
+        let (reply, answer) = oneshot::channel();
+        let call = Call::new(move |value| {
+            let _ = reply.send(value);
+        });
+        let blocks = Incoming::blocks(&body);
+        let prepare = move || match Incoming::prepare(&places, &accepted, body, Maker::Client) {
+            Ok(incoming) => {
+                let _ = jobs.send(Job::Accept { incoming: Box::new(incoming), call });
+            }
+            Err(error) => call.refuse(error),
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if blocks => drop(runtime.spawn_blocking(prepare)),
+            _ => prepare(),
+        }
+        ticket(answer)
+    }
+
+    fn take(
+        &self,
+        batch: BatchId,
+        terms: Terms,
+        plan: Plan,
+        seed: u64,
+    ) -> Ticket<Result<Taken, NotLeasable>> {
+        self.ask(|call| Job::Take { batch, terms, plan, seed, call: Box::new(call) })
+    }
+
+    fn journal(&self, batch: BatchId, entries: Vec<(u32, JournalEntry)>) -> Ticket<()> {
+        self.ask(|call| Job::Journal { batch, entries, call })
+    }
+
+    fn settle_with(
+        &self,
+        report: Report,
+        plan: Plan,
+        now: Timestamp,
+        seed: u64,
+        notices: Notices,
+    ) -> Ticket<Settlement> {
+        let settle = Box::new(Settle { report, plan, now, seed, notices: Stage::Wanted(notices) });
+        self.ask(|call| Job::Settle { settle, call: Box::new(call) })
+    }
+
+    fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool> {
+        self.ask(|call| Job::Retry { batch, now, call })
+    }
+
+    fn due(
+        &self,
+        after: Option<(Timestamp, BatchId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, SpoolError> {
+        read::due(&*self.database, after, until, limit)
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
+        read::leases(&*self.database)
+    }
+
+    fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
+        read::load(&*self.database, id)
+    }
+
+    fn envelopes(
+        &self,
+        after: Option<EnvelopeId>,
+        limit: usize,
+    ) -> Result<Vec<EnvelopeId>, SpoolError> {
+        read::envelopes(&*self.database, after, limit)
+    }
+
+    fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError> {
+        self.at_place(id, place).or_else(|unread| {
+            // A body goes after its envelope: who comes too late finds neither.
+            if self.database.get(Table::Envelope, &envelope_key(id))?.is_none() {
+                return Err(SpoolError::NotFound);
+            }
+            Err(match unread {
+                Unread::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                    SpoolError::Damaged(format!("body of {id}: no such file"))
+                }
+                Unread::Io(error) => SpoolError::Io(format!("body of {id}: {error}")),
+                Unread::Unsound(why) => SpoolError::Damaged(format!("body of {id}: {why}")),
+            })
+        })
+    }
+
+    fn counts(&self) -> Counts {
+        self.shared.counts()
+    }
+
+    fn damaged(&self) -> u64 {
+        self.database.damaged()
+    }
+
+    fn broken(&self) -> watch::Receiver<Option<String>> {
+        self.shared.broken.subscribe()
+    }
+
+    fn check(&self) -> Result<Findings, SpoolError> {
+        check::run(self)
+    }
+}

@@ -1,0 +1,238 @@
+//! The spool for tests of the other packages: the same work on the same records, kept in maps and gone with the process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::lease::Lease;
+use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
+use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::time::Timestamp;
+use sled::IVec;
+use tokio::sync::watch;
+
+use super::draft::{Draft, Shelf, Step};
+use super::incoming::Rows;
+use super::table::{PerTable, Table};
+use super::work::{self, Effects, signed};
+use super::{
+    Counts, Due, Ending, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, read,
+};
+use crate::body::Body;
+
+#[derive(Debug)]
+pub struct MemorySpool {
+    state: Mutex<State>,
+    broken: watch::Sender<Option<String>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shelf: Maps,
+    bodies: HashMap<EnvelopeId, Body>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Maps(PerTable<BTreeMap<IVec, IVec>>);
+
+impl Default for MemorySpool {
+    fn default() -> MemorySpool {
+        MemorySpool { state: Mutex::default(), broken: watch::Sender::new(None) }
+    }
+}
+
+impl MemorySpool {
+    pub fn new() -> MemorySpool {
+        MemorySpool::default()
+    }
+
+    /// Fails as a disk would: every later ticket is `Broken`.
+    pub fn break_down(&self, why: &str) {
+        self.broken.send_replace(Some(why.to_string()));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The maps change only after a job is complete: a panic in between leaves them whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one job and makes its changes at once, or none of them.
+    fn change<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Draft<'_>, &mut Change) -> Result<T, SpoolError>,
+    ) -> Ticket<T> {
+        let result = match self.broken.borrow().clone() {
+            Some(why) => Err(SpoolError::Broken(why)),
+            None => self.state().change(job),
+        };
+        Box::pin(std::future::ready(result))
+    }
+}
+
+/// What a job changes beside the records.
+#[derive(Default)]
+struct Change {
+    effects: Effects,
+    bodies: Vec<(EnvelopeId, Body)>,
+}
+
+impl Change {
+    fn accept(
+        &mut self,
+        draft: &mut Draft<'_>,
+        accepted: &Accepted,
+        body: Body,
+    ) -> Result<(), SpoolError> {
+        let rows = Rows::new(accepted, body.len())?;
+        rows.store(draft, &BodyPlace::File { length: rows.length }, None)?;
+        self.effects.envelopes += 1;
+        self.effects.batches += signed(rows.batches);
+        self.effects.bytes += signed(rows.length);
+        self.bodies.push((rows.id, body));
+        Ok(())
+    }
+}
+
+impl State {
+    fn change<T>(
+        &mut self,
+        job: impl FnOnce(&mut Draft<'_>, &mut Change) -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        let mut change = Change::default();
+        let mut draft = Draft::new(&self.shelf);
+        let value = job(&mut draft, &mut change)?;
+        let writes = draft.into_writes();
+        for table in Table::ALL {
+            let map = self.shelf.0.of_mut(table);
+            for (key, value) in writes.of(table) {
+                match value {
+                    Some(value) => map.insert(key.clone(), value.clone()),
+                    None => map.remove(key),
+                };
+            }
+        }
+        self.bodies.extend(change.bodies);
+        for (id, _) in &change.effects.ended {
+            self.bodies.remove(id);
+        }
+        self.counts = self.counts.after(&change.effects);
+        Ok(value)
+    }
+}
+
+impl Shelf for Maps {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<IVec>, SpoolError> {
+        Ok(self.0.of(table).get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(&IVec, &IVec) -> Step,
+    ) -> Result<(), SpoolError> {
+        for (key, value) in self.0.of(table).range::<[u8], _>((from, to)) {
+            if visit(key, value) == Step::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_damage(&self, _: Table, _: &[u8]) {}
+}
+
+impl Spool for MemorySpool {
+    fn accept(&self, accepted: Accepted, body: Body) -> Ticket<()> {
+        self.change(|draft, change| change.accept(draft, &accepted, body))
+    }
+
+    fn take(
+        &self,
+        batch: BatchId,
+        terms: Terms,
+        plan: Plan,
+        seed: u64,
+    ) -> Ticket<Result<Taken, NotLeasable>> {
+        self.change(|draft, _| work::take(draft, batch, &terms, &plan, seed))
+    }
+
+    fn journal(&self, batch: BatchId, entries: Vec<(u32, JournalEntry)>) -> Ticket<()> {
+        self.change(|draft, _| work::journal(draft, batch, &entries))
+    }
+
+    fn settle_with(
+        &self,
+        report: Report,
+        plan: Plan,
+        now: Timestamp,
+        seed: u64,
+        notices: Notices,
+    ) -> Ticket<Settlement> {
+        self.change(|draft, change| {
+            let settled = work::settle(draft, &report, &plan, now, seed)?;
+            change.effects.add(settled.effects);
+            if let Some((envelope, recipients)) = settled.ending {
+                let settlement = &settled.settlement;
+                let ending = Ending { envelope, recipients, settlement };
+                for (accepted, body) in notices(ending) {
+                    change.accept(draft, &accepted, body)?;
+                }
+            }
+            Ok(settled.settlement)
+        })
+    }
+
+    fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool> {
+        self.change(|draft, _| work::retry_now(draft, batch, now))
+    }
+
+    fn due(
+        &self,
+        after: Option<(Timestamp, BatchId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, SpoolError> {
+        read::due(&self.state().shelf, after, until, limit)
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
+        read::leases(&self.state().shelf)
+    }
+
+    fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
+        read::load(&self.state().shelf, id)
+    }
+
+    fn envelopes(
+        &self,
+        after: Option<EnvelopeId>,
+        limit: usize,
+    ) -> Result<Vec<EnvelopeId>, SpoolError> {
+        read::envelopes(&self.state().shelf, after, limit)
+    }
+
+    fn body(&self, id: EnvelopeId, _: &BodyPlace) -> Result<Body, SpoolError> {
+        self.state().bodies.get(&id).cloned().ok_or(SpoolError::NotFound)
+    }
+
+    fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    fn damaged(&self) -> u64 {
+        0
+    }
+
+    fn broken(&self) -> watch::Receiver<Option<String>> {
+        self.broken.subscribe()
+    }
+
+    fn check(&self) -> Result<Findings, SpoolError> {
+        Ok(Findings::default())
+    }
+}

@@ -1,0 +1,95 @@
+//! What the spools are asked without changing anything. A record that does not verify is left out and counted.
+
+use std::ops::Bound;
+
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::lease::Lease;
+use posthaste_mail::queue::record::{BatchId, BatchRecord, RecipientRecord};
+use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
+
+use super::draft::{Shelf, Step, scan_prefix, verified};
+use super::envelope::Entry;
+use super::table::{Table, batch_of, due_key, due_of, envelope_key, envelope_of, recipient_of};
+use super::{Due, SpoolError, Stored};
+
+pub fn due(
+    shelf: &dyn Shelf,
+    after: Option<(Timestamp, BatchId)>,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Due>, SpoolError> {
+    let after = after.map(|(at, batch)| due_key(at, batch));
+    let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+    // The first key that is too late; none is after the end of time.
+    let end = until.as_micros().checked_add(1).map(u64::to_be_bytes);
+    let to = end.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+    let mut found = Vec::new();
+    let inverted = matches!((&after, &end), (Some(after), Some(end)) if after[..] >= end[..]);
+    if limit == 0 || inverted {
+        return Ok(found);
+    }
+    shelf.scan(Table::Due, from, to, &mut |key, value| {
+        let destination = verified::<DestinationKey>(shelf, Table::Due, key, value).ok();
+        if let Some(((at, batch), destination)) = due_of(key).zip(destination) {
+            found.push(Due { at, batch, destination });
+        }
+        if found.len() < limit { Step::On } else { Step::Enough }
+    })?;
+    Ok(found)
+}
+
+pub fn leases(shelf: &dyn Shelf) -> Result<Vec<Lease>, SpoolError> {
+    let mut keys = Vec::new();
+    shelf.scan(Table::Lease, Bound::Unbounded, Bound::Unbounded, &mut |key, _| {
+        keys.push(key.clone());
+        Step::On
+    })?;
+    let mut found = Vec::new();
+    for key in keys {
+        let Some(value) = shelf.get(Table::Batch, &key)? else { continue };
+        let batch = verified::<BatchRecord>(shelf, Table::Batch, &key, &value).ok();
+        found.extend(batch.and_then(|batch| batch.lease));
+    }
+    Ok(found)
+}
+
+pub fn load(shelf: &dyn Shelf, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
+    let prefix = envelope_key(id);
+    let Some(value) = shelf.get(Table::Envelope, &prefix)? else { return Ok(None) };
+    let entry: Entry = verified(shelf, Table::Envelope, &prefix, &value)?;
+    let mut stored =
+        Stored { envelope: entry.into_record(), batches: Vec::new(), recipients: Vec::new() };
+    scan_prefix(shelf, Table::Batch, &prefix, &mut |key, value| {
+        let batch = verified::<BatchRecord>(shelf, Table::Batch, key, value).ok();
+        stored.batches.extend(batch_of(key).map(|id| id.index).zip(batch));
+        Step::On
+    })?;
+    scan_prefix(shelf, Table::Recipient, &prefix, &mut |key, value| {
+        let record = verified::<RecipientRecord>(shelf, Table::Recipient, key, value).ok();
+        let place = batch_of(key).zip(recipient_of(key));
+        let found = place.zip(record).map(|((batch, index), r)| (batch.index, index, r));
+        stored.recipients.extend(found);
+        Step::On
+    })?;
+    // It may have come to its end while it was read.
+    Ok(shelf.get(Table::Envelope, &prefix)?.map(|_| stored))
+}
+
+pub fn envelopes(
+    shelf: &dyn Shelf,
+    after: Option<EnvelopeId>,
+    limit: usize,
+) -> Result<Vec<EnvelopeId>, SpoolError> {
+    let after = after.map(envelope_key);
+    let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    shelf.scan(Table::Envelope, from, Bound::Unbounded, &mut |key, _| {
+        found.extend(envelope_of(key));
+        if found.len() < limit { Step::On } else { Step::Enough }
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,287 @@
+//! What a job does to the records: read, let the ledger decide, write back. Both spools run these functions on a `Draft`.
+
+use std::collections::BTreeMap;
+
+use posthaste_mail::dice::Dice;
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::outcome::Outcome;
+use posthaste_mail::queue::ledger::{self, Books, NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::record::{
+    BatchId, BatchRecord, EnvelopeRecord, Hold, JournalEntry, RecipientRecord,
+};
+use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
+use sled::IVec;
+
+use super::draft::Draft;
+use super::envelope::Entry;
+use super::table::{
+    Table, batch_key, due_key, envelope_key, journal_key, journal_number_of, recipient_key,
+    recipient_of,
+};
+use super::{SpoolError, Taken};
+
+/// What changed beside the records.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub envelopes: i64,
+    pub batches: i64,
+    pub bytes: i64,
+    /// Envelopes that left the queue; `None`: the entry did not verify, its body cannot be told.
+    pub ended: Vec<(EnvelopeId, Option<Entry>)>,
+}
+
+impl Effects {
+    pub fn add(&mut self, other: Effects) {
+        self.envelopes += other.envelopes;
+        self.batches += other.batches;
+        self.bytes += other.bytes;
+        self.ended.extend(other.ended);
+    }
+}
+
+pub fn take(
+    draft: &mut Draft<'_>,
+    id: BatchId,
+    terms: &Terms,
+    plan: &Plan,
+    seed: u64,
+) -> Result<Result<Taken, NotLeasable>, SpoolError> {
+    let key = batch_key(id);
+    let before: BatchRecord = draft.get(Table::Batch, &key)?.ok_or(SpoolError::NotFound)?;
+    let (batch, lease) = match ledger::take(id, &before, terms, plan, &mut Dice::new(seed)) {
+        Ok(taken) => taken,
+        Err(not) => return Ok(Err(not)),
+    };
+    let entry: Entry =
+        draft.get(Table::Envelope, &envelope_key(id.envelope))?.ok_or(SpoolError::NotFound)?;
+    // A task may have written a delivery down after its attempt was settled without it: that recipient waits no more, and the next
+    // settlement says so. Of a batch never attempted there is no journal.
+    let delivered = match before.last_attempt {
+        Some(_) => deliveries(&journal_of(draft, id)?),
+        None => Vec::new(),
+    };
+    let (mut recipients, _) = recipients_of(draft, id)?;
+    recipients.retain(|(index, r)| r.standing.is_waiting() && !delivered.contains(index));
+    replace_batch(draft, id, &before, &batch)?;
+    Ok(Ok(Taken { lease, batch, envelope: entry.into_record(), recipients }))
+}
+
+pub fn journal(
+    draft: &mut Draft<'_>,
+    id: BatchId,
+    entries: &[(u32, JournalEntry)],
+) -> Result<(), SpoolError> {
+    let Some(batch) = draft.get::<BatchRecord>(Table::Batch, &batch_key(id))? else {
+        return Ok(());
+    };
+    for (index, entry) in entries {
+        // Without a lease the task is late: only a delivery is still of interest, a failure would be taken for the next attempt's.
+        if batch.lease.is_none() && !is_delivery(entry) {
+            continue;
+        }
+        let last = draft.with_prefix(Table::Journal, &recipient_key(id, *index))?;
+        let last = last.last_key_value().and_then(|(key, _)| journal_number_of(key));
+        let number = last.map_or(0, |last| last.saturating_add(1));
+        draft.put(Table::Journal, &journal_key(id, *index, number), entry)?;
+    }
+    Ok(())
+}
+
+/// An attempt brought to its end, with what a notification needs.
+pub struct Settled {
+    pub settlement: Settlement,
+    pub effects: Effects,
+    /// The envelope and all recipients of the batch as they are now; only when a recipient ended.
+    pub ending: Option<(EnvelopeRecord, Vec<(u32, RecipientRecord)>)>,
+}
+
+pub fn settle(
+    draft: &mut Draft<'_>,
+    report: &Report,
+    plan: &Plan,
+    now: Timestamp,
+    seed: u64,
+) -> Result<Settled, SpoolError> {
+    let id = report.lease.batch;
+    let before: BatchRecord =
+        draft.get(Table::Batch, &batch_key(id))?.ok_or(SpoolError::NotFound)?;
+    let current = before.lease.as_ref() == Some(&report.lease);
+    let (mut recipients, damaged) = recipients_of(draft, id)?;
+    let journal_rows = journal_of(draft, id)?;
+    let mut journal: Vec<(u32, JournalEntry)> = journal_rows.values().cloned().collect();
+    // A delivery is a fact and outranks whatever else was written of the recipient.
+    journal.sort_by_key(|(_, entry)| !is_delivery(entry));
+    let books = Books { batch: before.clone(), recipients: recipients.clone(), journal };
+    let mut settlement = ledger::settle(books, report, plan, now, &mut Dice::new(seed));
+    if settlement.batch.is_none() && damaged {
+        // A recipient that cannot be read did not come to an end: the batch stays, where an operator sees it.
+        let reason = "a recipient record is damaged".to_string();
+        let hold = Some(Hold { reason, by: "spool".to_string(), since: now });
+        settlement.batch = Some(BatchRecord { hold, lease: None, ..before.clone() });
+    }
+    for (index, record) in &settlement.changed {
+        draft.put(Table::Recipient, &recipient_key(id, *index), record)?;
+        if let Some(place) = recipients.iter_mut().find(|(i, _)| i == index) {
+            place.1 = record.clone();
+        }
+    }
+    // A late report leaves the journal to the attempt that is running.
+    if current || settlement.batch.is_none() {
+        journal_rows.keys().for_each(|key| draft.remove(Table::Journal, key));
+    }
+    let mut effects = Effects::default();
+    let entry = match settlement.ended.is_empty() {
+        true => None,
+        false => draft.get::<Entry>(Table::Envelope, &envelope_key(id.envelope)).ok().flatten(),
+    };
+    match &settlement.batch {
+        Some(batch) => replace_batch(draft, id, &before, batch)?,
+        None => {
+            remove_batch(draft, id, &before);
+            effects.batches -= 1;
+            end_envelope(draft, id.envelope, &mut effects)?;
+        }
+    }
+    let ending = entry.map(|entry| (entry.into_record(), recipients));
+    Ok(Settled { settlement, effects, ending })
+}
+
+pub fn retry_now(draft: &mut Draft<'_>, id: BatchId, now: Timestamp) -> Result<bool, SpoolError> {
+    let before: BatchRecord =
+        draft.get(Table::Batch, &batch_key(id))?.ok_or(SpoolError::NotFound)?;
+    match ledger::retry_now(&before, now) {
+        Some(batch) => replace_batch(draft, id, &before, &batch).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Gives a batch the entry in the schedule it should have. True when it lacked one, or it did not verify.
+pub fn mend_due(draft: &mut Draft<'_>, id: BatchId) -> Result<bool, SpoolError> {
+    let Some(batch) = draft.get::<BatchRecord>(Table::Batch, &batch_key(id))? else {
+        return Ok(false);
+    };
+    let key = due_key(batch.due, id);
+    let sound = matches!(draft.get::<DestinationKey>(Table::Due, &key), Ok(Some(_)));
+    if batch.hold.is_some() || sound {
+        return Ok(false);
+    }
+    draft.put(Table::Due, &key, &batch.destination)?;
+    Ok(true)
+}
+
+/// Removes the envelope if none of its batches is left.
+fn end_envelope(
+    draft: &mut Draft<'_>,
+    id: EnvelopeId,
+    effects: &mut Effects,
+) -> Result<(), SpoolError> {
+    let prefix = envelope_key(id);
+    if !draft.with_prefix(Table::Batch, &prefix)?.is_empty() {
+        return Ok(());
+    }
+    let entry = match draft.get::<Entry>(Table::Envelope, &prefix) {
+        Ok(entry) => entry,
+        Err(SpoolError::Damaged(_)) => None,
+        Err(error) => return Err(error),
+    };
+    for table in [Table::Recipient, Table::Journal] {
+        for key in draft.with_prefix(table, &prefix)?.into_keys() {
+            draft.set(table, key, None);
+        }
+    }
+    draft.remove(Table::Envelope, &prefix);
+    effects.envelopes -= 1;
+    effects.bytes -= entry.as_ref().map_or(0, |e| signed(e.body.length()));
+    effects.ended.push((id, entry));
+    Ok(())
+}
+
+/// Stores a batch and moves its entries in the schedule and among the leases.
+fn replace_batch(
+    draft: &mut Draft<'_>,
+    id: BatchId,
+    before: &BatchRecord,
+    after: &BatchRecord,
+) -> Result<(), SpoolError> {
+    if before == after {
+        return Ok(());
+    }
+    let key = batch_key(id);
+    draft.put(Table::Batch, &key, after)?;
+    let (was, is) = (scheduled(before), scheduled(after));
+    if was != is {
+        if let Some(at) = was {
+            draft.remove(Table::Due, &due_key(at, id));
+        }
+        if let Some(at) = is {
+            draft.put(Table::Due, &due_key(at, id), &after.destination)?;
+        }
+    }
+    match (before.lease.is_some(), after.lease.is_some()) {
+        (false, true) => draft.set(Table::Lease, IVec::from(&key), Some(IVec::from(&[]))),
+        (true, false) => draft.remove(Table::Lease, &key),
+        (true, true) | (false, false) => {}
+    }
+    Ok(())
+}
+
+fn remove_batch(draft: &mut Draft<'_>, id: BatchId, before: &BatchRecord) {
+    let key = batch_key(id);
+    draft.remove(Table::Batch, &key);
+    if let Some(at) = scheduled(before) {
+        draft.remove(Table::Due, &due_key(at, id));
+    }
+    if before.lease.is_some() {
+        draft.remove(Table::Lease, &key);
+    }
+}
+
+/// When the schedule shows a batch: a held one not at all.
+fn scheduled(batch: &BatchRecord) -> Option<Timestamp> {
+    batch.hold.is_none().then_some(batch.due)
+}
+
+type Recipients = Vec<(u32, RecipientRecord)>;
+
+/// All readable recipients of a batch, and whether there are others.
+fn recipients_of(draft: &Draft<'_>, id: BatchId) -> Result<(Recipients, bool), SpoolError> {
+    let (mut found, mut damaged) = (Vec::new(), false);
+    for (key, value) in draft.with_prefix(Table::Recipient, &batch_key(id))? {
+        let record = draft.opened::<RecipientRecord>(Table::Recipient, &key, &value);
+        match recipient_of(&key).zip(record) {
+            Some(recipient) => found.push(recipient),
+            None => damaged = true,
+        }
+    }
+    Ok((found, damaged))
+}
+
+/// The journal of a batch in the order it was written, by key; entries that do not verify are left out.
+fn journal_of(
+    draft: &Draft<'_>,
+    id: BatchId,
+) -> Result<BTreeMap<IVec, (u32, JournalEntry)>, SpoolError> {
+    let mut found = BTreeMap::new();
+    for (key, value) in draft.with_prefix(Table::Journal, &batch_key(id))? {
+        let entry = draft.opened::<JournalEntry>(Table::Journal, &key, &value);
+        if let Some(entry) = recipient_of(&key).zip(entry) {
+            found.insert(key, entry);
+        }
+    }
+    Ok(found)
+}
+
+fn deliveries(journal: &BTreeMap<IVec, (u32, JournalEntry)>) -> Vec<u32> {
+    journal.values().filter(|(_, entry)| is_delivery(entry)).map(|(index, _)| *index).collect()
+}
+
+fn is_delivery(entry: &JournalEntry) -> bool {
+    matches!(entry, JournalEntry::Settled(Outcome::Delivered(_)))
+}
+
+/// Sizes of content are far below the limit.
+pub fn signed(octets: u64) -> i64 {
+    i64::try_from(octets).unwrap_or(i64::MAX)
+}
