@@ -182,14 +182,14 @@ pub struct Origin {
 }
 
 /// Which way out of the queue an envelope takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// To the queue's target.
     #[default]
     Target,
-    /// A notification made by this queue: through its `bounce` pipeline.
-    Bounce,
+    /// A notification made by this queue, on its way to the target its `bounce` pipeline chose.
+    Bounce { target: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,22 @@
 
 use actix::Message;
 
+use posthaste_edge::session::Session;
+use posthaste_mail::outcome::{Remote, SessionFacts};
 use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
 
-use crate::pool::session::Idle;
+/// A session as it lies in the pool, with what was true when it was made.
+#[derive(Debug)]
+pub struct Idle {
+    pub session: Session,
+    pub remote: Remote,
+    pub facts: SessionFacts,
+    pub opened: Timestamp,
+    pub last_used: Timestamp,
+    /// Transactions made.
+    pub transactions: u32,
+}
 
 /// What a pooled session is good for. Nothing weaker than asked for may come back under the same key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,5 @@
 //! ConnectionPoolActor: idle sessions by key, each with its own expiry. Losing them costs a dial.
 
-pub mod session;
-
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -12,8 +10,7 @@ use posthaste_edge::clock::Clock;
 use posthaste_mail::pool::Keeping;
 
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
-use crate::messages::pool::{CheckIn, CheckOut, PoolKey};
-use session::Idle;
+use crate::messages::pool::{CheckIn, CheckOut, Idle, PoolKey};
 
 /// Idle sessions of all keys together.
 const MOST_IN_ALL: usize = 5000;

@@ -447,13 +447,14 @@ async fn failed_and_dsn_together(spool: &dyn Spool) {
             assert_eq!(ending.settlement.ended.len(), 2);
             assert!(matches!(ending.recipients[1].1.standing, Standing::Failed { .. }));
             let mut notice = message(2, &[1]);
-            notice.envelope.route = Route::Bounce;
+            notice.envelope.route = Route::Bounce { target: "out".into() };
             vec![(notice, body(2))]
         }),
     );
     assert_eq!(settled.await.unwrap().batch, None);
     assert_eq!(spool.envelopes(None, 10).unwrap(), [id(2)]);
-    assert_eq!(spool.load(id(2)).unwrap().unwrap().envelope.envelope.route, Route::Bounce);
+    let route = spool.load(id(2)).unwrap().unwrap().envelope.envelope.route;
+    assert_eq!(route, Route::Bounce { target: "out".into() });
     assert_eq!(content_of(spool, 2), content(2, 302));
     assert_eq!(spool.counts(), Counts { envelopes: 1, batches: 1, bytes: 302 });
     assert_consistent(spool);

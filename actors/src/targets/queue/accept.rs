@@ -9,7 +9,7 @@ use posthaste_edge::spool::SpoolError;
 use posthaste_mail::admin::answer::Event;
 use posthaste_mail::envelope::{EnvelopeId, Recipient};
 use posthaste_mail::queue::record::{Accepted, BatchId};
-use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::status::Enhanced;
 use posthaste_mail::time::Timestamp;
 
@@ -26,10 +26,9 @@ impl Handler<Accept> for QueueActor {
             return Box::pin(async { Err(refusal) });
         }
         let id = message.envelope.id;
-        let accepted =
-            Accepted { envelope: message.envelope, batches: self.split(message.recipients) };
+        let batches = split(&self.deps.splitting, message.recipients);
+        let accepted = Accepted { envelope: message.envelope, batches };
         let stored = Stored {
-            life: self.state.life,
             id,
             due: accepted.envelope.arrived,
             destinations: accepted.batches.iter().map(|(key, _)| key.clone()).collect(),
@@ -67,23 +66,24 @@ impl Handler<Accept> for QueueActor {
     }
 }
 
-impl QueueActor {
-    /// Recipients by destination, in the order of their first appearance.
-    fn split(&self, recipients: Vec<Recipient>) -> Vec<(DestinationKey, Vec<Recipient>)> {
-        let mut batches: Vec<(DestinationKey, Vec<Recipient>)> = Vec::new();
-        let mut places = std::collections::HashMap::new();
-        for recipient in recipients {
-            let key = self.deps.splitting.key(&recipient.address);
-            let place = *places.entry(key.clone()).or_insert_with(|| {
-                batches.push((key, Vec::new()));
-                batches.len() - 1
-            });
-            if let Some((_, batch)) = batches.get_mut(place) {
-                batch.push(recipient);
-            }
+/// Recipients by destination, in the order of their first appearance.
+pub(super) fn split(
+    splitting: &Splitting,
+    recipients: Vec<Recipient>,
+) -> Vec<(DestinationKey, Vec<Recipient>)> {
+    let mut batches: Vec<(DestinationKey, Vec<Recipient>)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for recipient in recipients {
+        let key = splitting.key(&recipient.address);
+        let place = *places.entry(key.clone()).or_insert_with(|| {
+            batches.push((key, Vec::new()));
+            batches.len() - 1
+        });
+        if let Some((_, batch)) = batches.get_mut(place) {
+            batch.push(recipient);
         }
-        batches
     }
+    batches
 }
 
 struct AcceptedLine {
@@ -130,7 +130,6 @@ fn refusal(code: u16, status: Enhanced, text: &str) -> Refusal {
 
 /// Accept -> Queue: a message is on disk, its batches may fly.
 pub(super) struct Stored {
-    life: u64,
     id: EnvelopeId,
     due: Timestamp,
     destinations: Vec<DestinationKey>,
@@ -145,12 +144,21 @@ impl Handler<Stored> for QueueActor {
 
     fn handle(&mut self, message: Stored, ctx: &mut Context<Self>) {
         self.state.counters.accepted += 1;
-        // Of an earlier life: the schedule that is read anew has it, unless the page was read before; `schedule` knows it then.
-        let _ = message.life;
-        for (destination, index) in message.destinations.into_iter().zip(0u32..) {
-            let batch = BatchId { envelope: message.id, index };
-            self.schedule(batch, message.due, destination);
-        }
+        self.stored(message.id, message.due, message.destinations);
         self.pump(ctx);
+    }
+}
+
+impl QueueActor {
+    /// What is on disk goes in line; what the schedule has read already is known to it.
+    pub(super) fn stored(
+        &mut self,
+        id: EnvelopeId,
+        due: Timestamp,
+        destinations: Vec<DestinationKey>,
+    ) {
+        for (destination, index) in destinations.into_iter().zip(0u32..) {
+            self.schedule(BatchId { envelope: id, index }, due, destination);
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use actix::{Addr, AsyncContext, Context, Handler};
+use actix::{Addr, AsyncContext, Context, Handler, Recipient};
 use slog::{debug, info, warn};
 use tokio::sync::watch;
 
 use posthaste_edge::clock::dice;
 use posthaste_edge::spool::{SpoolError, Taken};
 use posthaste_mail::admin::answer::Event;
+use posthaste_mail::envelope::Route;
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Terms};
@@ -131,6 +132,10 @@ async fn hand_over(
         }
         Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
     };
+    let Some((target, target_name)) = way_out(deps, &taken.envelope.envelope.route) else {
+        let text = "the bounce pipeline no longer leads to where this notification was sent";
+        return Err(all(Failure::new(Cause::TargetUnavailable, text)));
+    };
     let destination = taken.batch.destination.clone();
     let event = Event::Attempt {
         destination: destination.to_string(),
@@ -152,13 +157,25 @@ async fn hand_over(
         waiting_to: me.clone().recipient(),
         finished_to: me.clone().recipient(),
     };
-    match deps.target.send(message).await {
+    match target.send(message).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(Busy(failure))) => Err(all(failure)),
         // The target fell over this message: that is a fault of ours, and counts, so that a poison message comes to an end.
         Err(error) => {
-            let text = format!("target {}: {error}", deps.target_name);
+            let text = format!("target {target_name}: {error}");
             Err((Vec::new(), Some(Failure::new(Cause::Internal, text))))
+        }
+    }
+}
+
+/// The queue's target, or for a notification the one its pipeline chose.
+fn way_out(deps: &Deps, route: &Route) -> Option<(Recipient<Deliver>, String)> {
+    match route {
+        Route::Target => Some((deps.target.clone(), deps.target_name.clone())),
+        Route::Bounce { target } => {
+            let ways = deps.bounce.as_ref()?;
+            let way = ways.ways.iter().flatten().find(|way| way.name == *target)?;
+            Some((way.deliver.clone(), way.name.clone()))
         }
     }
 }

@@ -9,8 +9,11 @@
 
 mod accept;
 mod flight;
+pub mod notice;
 mod operator;
+mod relay;
 mod settle;
+pub mod settings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -58,6 +61,8 @@ pub struct Deps {
     pub boot: Boot,
     pub target: Address<Deliver>,
     pub target_name: String,
+    /// `None`: there is no `bounce` block, and no notification is made.
+    pub bounce: Option<Arc<notice::Ways>>,
     pub splitting: Splitting,
     pub plan: Plan,
     pub max_parallelism: usize,

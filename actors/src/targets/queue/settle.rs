@@ -1,6 +1,6 @@
 //! The end of an attempt, and what follows for the batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use actix::{AsyncContext, Context, Handler};
 use slog::{info, warn};
@@ -8,13 +8,19 @@ use slog::{info, warn};
 use posthaste_edge::clock::dice;
 use posthaste_edge::spool::SpoolError;
 use posthaste_mail::admin::answer::Event;
+use posthaste_mail::envelope::{EnvelopeId, Ret};
+use posthaste_mail::header::Header;
+use posthaste_mail::outcome::Outcome;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{End, Report, Settlement};
 use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
 
 use crate::messages::delivery::Finished;
 use crate::targets::queue::flight::interrupted;
-use crate::targets::queue::{QueueActor, Stage};
+use crate::targets::queue::notice::{Made, Writer};
+use crate::targets::queue::{Deps, QueueActor, Stage};
 use crate::task::spawn_reporting;
 
 impl Handler<Finished> for QueueActor {
@@ -39,20 +45,77 @@ impl QueueActor {
         if let Some(Stage::Flying(flight)) = self.state.known.insert(batch, Stage::Settling) {
             self.land(&flight);
         }
-        let now = self.deps.clock.now();
-        let ticket = self.deps.spool.settle(report, self.deps.plan.clone(), now, dice().next_u64());
-        let me = ctx.address();
-        spawn_reporting(&self.deps.runtime, ticket, move |end| {
+        let deps = self.deps.clone();
+        let made = Made::default();
+        let (me, stored) = (ctx.address(), Arc::clone(&made));
+        spawn_reporting(&self.deps.runtime, write(deps, report, made), move |end| {
             let end = end.unwrap_or_else(|panic| Err(SpoolError::Io(panic)));
-            me.do_send(SettleEnded { batch, end });
+            let notices = std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
+            me.do_send(SettleEnded { batch, end, notices });
         });
     }
 }
+
+/// Brings the attempt into the books, and with it the notifications for those that failed.
+async fn write(deps: Deps, report: Report, made: Made) -> Result<Settlement, SpoolError> {
+    let now = deps.clock.now();
+    let mut dice = dice();
+    let seed = dice.next_u64();
+    let all_well = report.fault.is_none()
+        && report.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Delivered(_)));
+    let ways = match &deps.bounce {
+        Some(ways) if !all_well => Arc::clone(ways),
+        _ => return deps.spool.settle(report, deps.plan.clone(), now, seed).await,
+    };
+    let (original, whole) = original(&deps, report.lease.batch).await;
+    let writer = Writer {
+        ways: (*ways).clone(),
+        original,
+        whole,
+        now,
+        dice,
+        log: deps.log.clone(),
+        made,
+    };
+    let plan = deps.plan.clone();
+    deps.spool.settle_with(report, plan, now, seed, writer.notices()).await
+}
+
+/// What a notification may return of the message. A body that cannot be read costs the sender its copy, not the notification.
+async fn original(deps: &Deps, batch: BatchId) -> (Vec<u8>, bool) {
+    let (spool, log) = (Arc::clone(&deps.spool), deps.log.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let Some(stored) = spool.load(batch.envelope)? else { return Ok((Vec::new(), false)) };
+        let envelope = &stored.envelope.envelope;
+        let whole = envelope.ret == Some(Ret::Full) && envelope.size <= MOST_RETURNED;
+        let body = spool.body(batch.envelope, &stored.envelope.body)?;
+        let most = usize::try_from(MOST_RETURNED).unwrap_or(usize::MAX);
+        let content = body.read_at(0, most).map_err(|e| SpoolError::Io(e.to_string()))?;
+        if whole {
+            return Ok((content, true));
+        }
+        Ok((Header::of(&content, most).as_bytes().to_vec(), false))
+    });
+    match read.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            warn!(log, "message could not be read for a notification"; "batch" => %batch,
+                "cause" => %error);
+            (Vec::new(), false)
+        }
+        Err(_) => (Vec::new(), false),
+    }
+}
+
+/// RET=FULL gives back messages up to this size whole.
+const MOST_RETURNED: u64 = 1 << 20;
 
 /// Spool -> Queue: the attempt is in the books.
 struct SettleEnded {
     batch: BatchId,
     end: Result<Settlement, SpoolError>,
+    /// Notifications that were stored with it.
+    notices: Vec<(EnvelopeId, Timestamp, Vec<DestinationKey>)>,
 }
 
 impl actix::Message for SettleEnded {
@@ -66,7 +129,12 @@ impl Handler<SettleEnded> for QueueActor {
         let batch = message.batch;
         self.state.known.remove(&batch);
         match message.end {
-            Ok(settlement) => self.settled(batch, settlement),
+            Ok(settlement) => {
+                self.settled(batch, settlement);
+                for (id, due, destinations) in message.notices {
+                    self.stored(id, due, destinations);
+                }
+            }
             Err(SpoolError::NotFound) => {}
             Err(error) => {
                 // The lease stays on disk, and its deadline or the next start ends the attempt.

@@ -28,8 +28,7 @@ use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::Fate;
 
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong};
-use crate::messages::pool::{CheckIn, CheckOut, PoolKey};
-use crate::pool::session::Idle;
+use crate::messages::pool::{CheckIn, CheckOut, Idle, PoolKey};
 
 /// After this long without a greeting the queue may use the slot for somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);

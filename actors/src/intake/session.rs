@@ -1,0 +1,475 @@
+//! One client: drives the server machine over a connection, and hands complete messages to the queues.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{Logger, debug, info, warn};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use posthaste_edge::buffer::BufferDir;
+use posthaste_edge::clock::{Clock, dice};
+use posthaste_edge::duplex::Duplex;
+use posthaste_edge::socket::Connection;
+use posthaste_edge::tls::ServerTls;
+use posthaste_mail::address::{Host, Mailbox};
+use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Route};
+use posthaste_mail::pipeline::{Deliveries, Delivery, Pipeline, Refusal, Transaction};
+use posthaste_mail::status::Enhanced;
+use posthaste_mail::trace::{Client, Trace};
+use posthaste_mail::wire::server::{
+    Answer, Dialect, Event, Mail, READ_SIZE, Rcpt, Server, Settings, Step, Tls,
+};
+
+use crate::exit::{Door, Exit};
+use crate::intake::auth::Authenticator;
+use crate::intake::content::{Demands, Incoming};
+use crate::intake::limits::{Permit, SharedLimits};
+use crate::messages::intake::Accept;
+
+/// How long a message waits for a limit before the client is told to come back.
+const LIMIT_WAIT: Duration = Duration::from_secs(5);
+
+/// What all sessions of an endpoint share.
+pub struct Endpoint {
+    pub name: String,
+    pub log: Logger,
+    pub clock: Clock,
+    pub protocol: Settings,
+    pub read_timeout: Option<Duration>,
+    pub write_timeout: Duration,
+    pub demands: Demands,
+    pub defer_sender_reject: bool,
+    pub max_logged_rcpt_errors: u32,
+    pub tls: Option<ServerTls>,
+    pub auth: Option<Authenticator>,
+    pub limits: Option<SharedLimits>,
+    pub pipeline: Arc<Pipeline<Exit>>,
+    pub doors: Arc<Vec<Door>>,
+    pub buffer: BufferDir,
+}
+
+struct Session {
+    endpoint: Arc<Endpoint>,
+    log: Logger,
+    address: Option<IpAddr>,
+    helo: String,
+    user: Option<String>,
+    open: Option<Open>,
+    rcpt_errors: u32,
+}
+
+/// A transaction that has begun.
+struct Open {
+    mail: Mail,
+    id: EnvelopeId,
+    /// Source selection, once it has been made; or why it failed.
+    routed: Option<Result<Transaction<Exit>, Answer>>,
+    deliveries: Deliveries<Exit>,
+    accepted: Vec<Mailbox>,
+    incoming: Option<Incoming>,
+    flags: MessageFlags,
+    _permit: Option<Permit>,
+}
+
+/// Runs a session to its end. An error is the connection's.
+pub async fn run(
+    connection: Connection,
+    address: Option<IpAddr>,
+    implicit_tls: bool,
+    endpoint: Arc<Endpoint>,
+    mut draining: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut protocol = endpoint.protocol.clone();
+    let mut stream = Duplex::Plain(connection);
+    if implicit_tls {
+        protocol.tls = Tls::Active;
+        stream = handshake(stream, &endpoint).await?;
+    }
+    let log = endpoint.log.new(slog::o!("client" => address.map(|a| a.to_string())));
+    debug!(log, "session begins");
+    let mut server = Server::new(protocol);
+    let mut session = Session {
+        endpoint,
+        log,
+        address,
+        helo: String::new(),
+        user: None,
+        open: None,
+        rcpt_errors: 0,
+    };
+    let mut buffer = vec![0; READ_SIZE];
+    loop {
+        match server.advance() {
+            Step::Event(event) => session.event(event, &mut server).await,
+            Step::Answer => server.answer(Answer::internal_fault()),
+            Step::Write => {
+                let limit = session.endpoint.write_timeout;
+                let bytes = server.take_output();
+                let write = async {
+                    stream.write_all(&bytes).await?;
+                    stream.flush().await
+                };
+                timeout(limit, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            }
+            Step::Read => match session.read(&mut stream, &mut buffer, &mut draining).await {
+                Read::Octets(count) => {
+                    let _all = server.feed(buffer.get(..count).unwrap_or_default());
+                }
+                Read::End => return Ok(()),
+                Read::Failed(e) => return Err(e),
+                Read::Idle => {
+                    server.give_up(&Answer::new(421, Enhanced(4, 4, 2), "Idle for too long"));
+                }
+                Read::Draining => {
+                    server.give_up(&Answer::new(421, Enhanced(4, 3, 2), "Shutting down"));
+                }
+            },
+            Step::Handshake => {
+                stream = handshake(stream, &session.endpoint).await?;
+                session.helo.clear();
+                session.user = None;
+                session.open = None;
+                server.tls_started();
+            }
+            Step::Close => {
+                let _ = timeout(Duration::from_secs(5), stream.shutdown()).await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn handshake(
+    stream: Duplex<Connection>,
+    endpoint: &Endpoint,
+) -> io::Result<Duplex<Connection>> {
+    let (Duplex::Plain(plain), Some(tls)) = (stream, &endpoint.tls) else {
+        return Err(io::Error::other("TLS cannot be started here"));
+    };
+    let limit = endpoint.read_timeout.unwrap_or(Duration::from_secs(600));
+    let secured = timeout(limit, tls.handshake(plain)).await;
+    let secured = secured.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
+    Ok(Duplex::Tls(Box::new(secured)))
+}
+
+enum Read {
+    Octets(usize),
+    End,
+    Failed(io::Error),
+    Idle,
+    Draining,
+}
+
+impl Session {
+    async fn read(
+        &self,
+        stream: &mut Duplex<Connection>,
+        buffer: &mut [u8],
+        draining: &mut watch::Receiver<bool>,
+    ) -> Read {
+        let between_messages = self.open.is_none();
+        let drained = async {
+            if !between_messages || draining.wait_for(|d| *d).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let idle = async {
+            match self.endpoint.read_timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            read = stream.read(buffer) => match read {
+                Ok(0) => Read::End,
+                Ok(count) => Read::Octets(count),
+                Err(e) => Read::Failed(e),
+            },
+            () = drained => Read::Draining,
+            () = idle => Read::Idle,
+        }
+    }
+
+    async fn event(&mut self, event: Event, server: &mut Server) {
+        match event {
+            Event::Hello { name, .. } => {
+                self.helo = name;
+                self.open = None;
+            }
+            Event::StartTls => server.accept(),
+            Event::Auth(credentials) => match &self.endpoint.auth {
+                None => server.answer(Answer::internal_fault()),
+                Some(auth) => match auth.verify(&credentials).await {
+                    Ok(true) => {
+                        info!(self.log, "authenticated"; "user" => &credentials.username);
+                        self.user = Some(credentials.username.clone());
+                        server.accept();
+                    }
+                    Ok(false) => {
+                        info!(self.log, "authentication failed"; "user" => &credentials.username);
+                        // RFC 4954 §6.
+                        let text = "Authentication credentials invalid";
+                        server.answer(Answer::new(535, Enhanced(5, 7, 8), text));
+                    }
+                    Err(e) => {
+                        warn!(self.log, "credentials could not be checked"; "cause" => %e);
+                        let text = "Temporary authentication failure";
+                        server.answer(Answer::new(454, Enhanced(4, 7, 0), text));
+                    }
+                },
+            },
+            Event::Mail(mail) => match self.mail(mail).await {
+                Ok(()) => server.accept(),
+                Err(answer) => server.answer(answer),
+            },
+            Event::Rcpt(rcpt) => match self.rcpt(rcpt).await {
+                Ok(()) => server.accept(),
+                Err(answer) => server.answer(answer),
+            },
+            Event::DataBegins => match self.begin_content(server) {
+                Ok(()) => server.accept(),
+                Err(answer) => server.answer(answer),
+            },
+            Event::Content(piece) => {
+                if let Some(incoming) = self.open.as_mut().and_then(|o| o.incoming.as_mut()) {
+                    incoming.take(&piece).await;
+                }
+            }
+            Event::DataEnds => self.data_ends(server).await,
+            Event::Spoilt(fault) => {
+                info!(self.log, "content refused"; "fault" => ?fault);
+                self.open = None;
+            }
+            Event::Reset | Event::Quit => self.open = None,
+            Event::Refused(answer) => {
+                debug!(self.log, "command refused"; "code" => answer.code(), "text" => answer.text());
+            }
+        }
+    }
+
+    async fn mail(&mut self, mail: Mail) -> Result<(), Answer> {
+        let mut dice = dice();
+        let id = EnvelopeId::new(self.endpoint.clock.now(), &mut dice);
+        let flags = mail.flags();
+        // Every MAIL begins anew: what was refused before is forgotten.
+        self.open = Some(Open {
+            mail,
+            id,
+            routed: None,
+            deliveries: Deliveries::new(),
+            accepted: Vec::new(),
+            incoming: None,
+            flags,
+            _permit: None,
+        });
+        if self.endpoint.defer_sender_reject {
+            return Ok(());
+        }
+        let sender = self.sender().await;
+        if sender.is_err() {
+            self.open = None;
+        }
+        sender
+    }
+
+    /// Limits and source selection, made once for each transaction.
+    async fn sender(&mut self) -> Result<(), Answer> {
+        let Some(open) = self.open.as_mut() else { return Err(Answer::internal_fault()) };
+        if let Some(routed) = &open.routed {
+            return routed.as_ref().map(|_| ()).map_err(Clone::clone);
+        }
+        let limited = match &self.endpoint.limits {
+            None => Ok(None),
+            Some(limits) => {
+                let source = open.mail.from.mailbox().map_or("", |m| match m.host() {
+                    Host::Domain(domain) => domain.ascii(),
+                    Host::Literal(_) | Host::Unqualified => "",
+                });
+                let who = posthaste_mail::limit::Who {
+                    // Who has no address is this machine.
+                    ip: Some(self.address.unwrap_or(IpAddr::from([127, 0, 0, 1]))),
+                    source: Some(source),
+                    destination: None,
+                };
+                let permit = limits.acquire(&who, &self.endpoint.clock, LIMIT_WAIT).await;
+                permit.map(Some).map_err(|_| {
+                    Answer::new(451, Enhanced(4, 4, 5), "High load, try again later")
+                })
+            }
+        };
+        let routed = match limited {
+            Err(answer) => Err(answer),
+            Ok(permit) => {
+                open._permit = permit;
+                let started = self.endpoint.pipeline.start(&open.mail.from);
+                started.map_err(|refusal| refused(&self.log, &refusal, open.mail.from.as_str()))
+            }
+        };
+        let end = routed.as_ref().map(|_| ()).map_err(Clone::clone);
+        open.routed = Some(routed);
+        end
+    }
+
+    async fn rcpt(&mut self, rcpt: Rcpt) -> Result<(), Answer> {
+        self.sender().await?;
+        let Some(open) = self.open.as_mut() else { return Err(Answer::internal_fault()) };
+        let Some(Ok(transaction)) = open.routed.as_mut() else {
+            return Err(Answer::internal_fault());
+        };
+        match transaction.route(&rcpt.to) {
+            Ok(hops) => {
+                open.deliveries.add(hops, rcpt.orcpt.as_ref(), rcpt.notify);
+                open.accepted.push(rcpt.to);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.rcpt_errors += 1;
+                if self.rcpt_errors <= self.endpoint.max_logged_rcpt_errors {
+                    return Err(refused(&self.log, &refusal, rcpt.to.as_str()));
+                }
+                Err(answer_of(&refusal))
+            }
+        }
+    }
+
+    fn begin_content(&mut self, server: &Server) -> Result<(), Answer> {
+        let endpoint = &self.endpoint;
+        let Some(open) = self.open.as_mut() else { return Err(Answer::internal_fault()) };
+        let now = endpoint.clock.now();
+        let hidden = endpoint.protocol.dialect == Dialect::Submission;
+        let client = Client { helo: &self.helo, address: self.address, reverse_name: None };
+        let trace = Trace {
+            client: (!hidden).then_some(client),
+            by: &endpoint.protocol.hostname,
+            from: &open.mail.from,
+            transport: server.transport(),
+            smtputf8: open.flags.smtputf8,
+            id: open.id,
+            now,
+        };
+        let received = trace.received();
+        open.incoming =
+            Some(Incoming::new(&endpoint.demands, &endpoint.buffer, open.id, received, now));
+        Ok(())
+    }
+
+    async fn data_ends(&mut self, server: &mut Server) {
+        let Some(mut open) = self.open.take() else {
+            return server.answer(Answer::internal_fault());
+        };
+        let Some(incoming) = open.incoming.take() else {
+            return server.answer(Answer::internal_fault());
+        };
+        let complete = match incoming.finish(&mut open.flags).await {
+            Ok(complete) => complete,
+            Err(answer) => {
+                info!(self.log, "message refused"; "code" => answer.code(), "text" => answer.text());
+                return server.answer(answer);
+            }
+        };
+        let now = self.endpoint.clock.now();
+        let template = Envelope {
+            id: open.id,
+            from: open.mail.from.clone(),
+            flags: open.flags,
+            ret: open.mail.ret,
+            envid: open.mail.envid.clone(),
+            origin: Origin {
+                helo: self.helo.clone(),
+                address: self.address,
+                user: self.user.clone(),
+                hidden: self.endpoint.protocol.dialect == Dialect::Submission,
+            },
+            arrived: now,
+            size: complete.body.len(),
+            message_id: complete.message_id,
+            route: Route::Target,
+        };
+        let deliveries = std::mem::take(&mut open.deliveries).into_vec();
+        let mut results = Vec::with_capacity(deliveries.len());
+        for (place, delivery) in deliveries.into_iter().enumerate() {
+            // The first stored copy has the id of our trace field, each further one its own.
+            let id = match place {
+                0 => open.id,
+                _ => EnvelopeId::new(now, &mut dice()),
+            };
+            let recipients: Vec<Mailbox> = delivery
+                .recipients
+                .iter()
+                .map(|r| r.original.clone().unwrap_or_else(|| r.address.clone()))
+                .collect();
+            let result = self.hand_over(delivery, id, &template, &complete.body).await;
+            results.push((recipients, result));
+        }
+        let done = Answer::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {}", open.id));
+        if self.endpoint.protocol.dialect == Dialect::Lmtp {
+            server.answer_recipients(each(&open.accepted, &results, &done));
+        } else {
+            // One answer for all: the first trouble, if there was any.
+            let trouble = results.into_iter().find_map(|(_, result)| result.err());
+            server.answer(trouble.unwrap_or(done));
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        delivery: Delivery<Exit>,
+        id: EnvelopeId,
+        template: &Envelope,
+        body: &posthaste_edge::body::Body,
+    ) -> Result<(), Answer> {
+        let envelope = Envelope { id, from: delivery.sender, ..template.clone() };
+        match self.endpoint.doors.get(delivery.target.0) {
+            None => Err(Answer::internal_fault()),
+            Some(Door::Dummy) => {
+                info!(self.log, "discarded"; "id" => %id, "recipients" => delivery.recipients.len());
+                Ok(())
+            }
+            Some(Door::Queue(accept)) => {
+                let message =
+                    Accept { envelope, recipients: delivery.recipients, body: body.clone() };
+                match accept.send(message).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(r)) => Err(Answer::new(r.code, r.status, r.text)),
+                    // The queue fell over it, or is gone: nothing is known, the client sends again.
+                    Err(e) => {
+                        warn!(self.log, "queue did not answer"; "id" => %id, "cause" => %e);
+                        Err(Answer::internal_fault())
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// RFC 2033 §4.2: an answer for each accepted recipient, in their order.
+fn each(
+    accepted: &[Mailbox],
+    results: &[(Vec<Mailbox>, Result<(), Answer>)],
+    done: &Answer,
+) -> Vec<Answer> {
+    let of = |recipient: &Mailbox| {
+        let trouble = results.iter().find_map(|(recipients, result)| match result {
+            Err(answer) if recipients.contains(recipient) => Some(answer.clone()),
+            _ => None,
+        });
+        trouble.unwrap_or_else(|| done.clone()).about(recipient)
+    };
+    accepted.iter().map(of).collect()
+}
+
+fn answer_of(refusal: &Refusal) -> Answer {
+    Answer::new(refusal.code, refusal.enhanced, refusal.text.clone())
+}
+
+fn refused(log: &Logger, refusal: &Refusal, address: &str) -> Answer {
+    info!(log, "refused"; "address" => address, "code" => refusal.code,
+        "text" => &refusal.text, "rule" => refusal.rule.as_ref().map(ToString::to_string),
+        "detail" => &refusal.detail);
+    answer_of(refusal)
+}

@@ -1,0 +1,77 @@
+//! DummyActor: `dummy` accepts everything and throws it away.
+
+use actix::{Actor, Context, Handler, MessageResult, Supervised};
+use slog::Logger;
+
+use posthaste_mail::outcome::{Outcome, Receipt, SessionFacts};
+
+use crate::messages::delivery::Deliver;
+use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
+use crate::targets::finish_all;
+use crate::task::spawn_reporting;
+
+pub struct DummyActor {
+    log: Logger,
+    runtime: tokio::runtime::Handle,
+    discarded: u64,
+}
+
+impl DummyActor {
+    pub fn new(log: Logger, runtime: tokio::runtime::Handle) -> DummyActor {
+        DummyActor { log, runtime, discarded: 0 }
+    }
+}
+
+impl Actor for DummyActor {
+    type Context = Context<Self>;
+}
+
+impl Supervised for DummyActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.discarded = 0;
+    }
+}
+
+impl Handler<Deliver> for DummyActor {
+    type Result = MessageResult<Deliver>;
+
+    fn handle(&mut self, message: Deliver, _: &mut Context<Self>) -> Self::Result {
+        self.discarded += 1;
+        let log = self.log.clone();
+        let work = async move {
+            let outcome = Outcome::Delivered(Receipt {
+                code: 250,
+                status: None,
+                text: "discarded".to_string(),
+                remote: None,
+                dsn_passed_on: false,
+            });
+            finish_all(message, outcome, &SessionFacts::default(), &log).await;
+        };
+        spawn_reporting(&self.runtime, work, |_| {});
+        MessageResult(Ok(()))
+    }
+}
+
+impl Handler<Drain> for DummyActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) {}
+}
+
+impl Handler<Probe> for DummyActor {
+    type Result = MessageResult<Probe>;
+
+    fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(Some(Pulse { counters: vec![("discarded", self.discarded)] }))
+    }
+}
+
+impl Handler<PanicNow> for DummyActor {
+    type Result = ();
+
+    #[allow(clippy::panic)] // what it is for
+    fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+        panic!("as the operator asked");
+    }
+}

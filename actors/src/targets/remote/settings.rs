@@ -1,0 +1,141 @@
+//! The block of a `target.remote`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use posthaste_config::{Block, Node, Problem};
+use posthaste_edge::dial::LocalAddresses;
+use posthaste_edge::dns::Families;
+use posthaste_edge::session::Timeouts;
+use posthaste_edge::tls::ClientTls;
+use posthaste_mail::address::Domain;
+use posthaste_mail::pool::Keeping;
+
+use crate::configuration::Reader;
+
+pub struct RemoteSettings {
+    pub hostname: Domain,
+    pub port: u16,
+    pub local: LocalAddresses,
+    pub families: Families,
+    pub connect_timeout: Duration,
+    pub timeouts: Timeouts,
+    pub keeping: Keeping,
+    pub allow_loopback_mx: bool,
+    pub allow_address_literal: bool,
+    pub tls: ClientTls,
+    pub debug: bool,
+}
+
+pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSettings> {
+    let globals = &reader.loaded.globals;
+    let mut block = Block::open(node, reader.problems());
+    if inline && !node.args.is_empty() {
+        block.error(&node.at, "takes no arguments");
+    }
+    let hostname = block.domain("hostname").inherit(globals.hostname()).required();
+    let local = block.value("local_ip", local_ip).or(LocalAddresses::default());
+    let force_ipv4 = block.boolean("force_ipv4").or(false);
+    // `port`, default 25: for laboratories.
+    let port = block.integer("port", 1..=65535u16).or(25);
+    let connect_timeout = block.duration("connect_timeout").or(Duration::from_secs(300));
+    let timeouts = Timeouts {
+        // "The latter is not configurable and is hardcoded to be 5 minutes."
+        greeting: Duration::from_secs(300),
+        command: block.duration("command_timeout").or(Duration::from_secs(300)),
+        block: Duration::from_secs(180),
+        submission: block.duration("submission_timeout").or(Duration::from_secs(12 * 60)),
+    };
+    let defaults = Keeping::default();
+    let keeping = Keeping {
+        most_transactions: block
+            .integer("conn_reuse_limit", 0..=1_000_000u32)
+            .or(defaults.most_transactions),
+        most_idle: block.integer("conn_max_idle_count", 0..=5_000usize).or(defaults.most_idle),
+        longest_idle: block.value("conn_max_idle_time", seconds).or(defaults.longest_idle),
+    };
+    let allow_loopback_mx = block.boolean("allow_loopback_mx").or(false);
+    let allow_address_literal = block.boolean("allow_address_literal").or(false);
+    let debug = block.boolean("debug").or(globals.debug());
+    for name in ["requiretls_override", "relaxed_requiretls"] {
+        block.ignored(name, "REQUIRETLS is neither offered nor used by this version");
+    }
+    // A security or traffic rule that is not obeyed must not be accepted.
+    for name in ["mx_auth", "limits"] {
+        block.refused(name, "it is not supported in target.remote by this version");
+    }
+    let tls_node = block.directive("tls_client").inherit(globals.tls_client()).optional();
+    block.close();
+    let tls = client_tls(reader, node, tls_node)?;
+    Some(RemoteSettings {
+        hostname: hostname?,
+        port,
+        local,
+        families: if force_ipv4 { Families::OnlyIpv4 } else { Families::Both },
+        connect_timeout,
+        timeouts,
+        keeping,
+        allow_loopback_mx,
+        allow_address_literal,
+        tls,
+        debug,
+    })
+}
+
+/// One address, or one of each family.
+fn local_ip(node: &Node) -> Result<LocalAddresses, Problem> {
+    let mut local = LocalAddresses::default();
+    let wrong = |text: String| Problem::error(&node.at, format!("local_ip: {text}"));
+    if node.args.is_empty() {
+        return Err(wrong("expects one address, or one of each family".to_string()));
+    }
+    for word in &node.args {
+        let twice = match word.parse() {
+            Ok(IpAddr::V4(v4)) => local.v4.replace(v4).is_some(),
+            Ok(IpAddr::V6(v6)) => local.v6.replace(v6).is_some(),
+            Err(_) => return Err(wrong(format!("{word:?} is not an IP address"))),
+        };
+        if twice {
+            return Err(wrong("names two addresses of one family".to_string()));
+        }
+    }
+    Ok(local)
+}
+
+/// "Syntax: conn_max_idle_time integer": seconds; a duration is taken as well.
+fn seconds(node: &Node) -> Result<Duration, Problem> {
+    match node.args.as_slice() {
+        [word] if word.bytes().all(|b| b.is_ascii_digit()) => word
+            .parse()
+            .map(Duration::from_secs)
+            .map_err(|_| Problem::error(&node.at, "conn_max_idle_time: too many seconds")),
+        _ => posthaste_config::values::duration(node),
+    }
+}
+
+/// `tls_client { root_ca FILE... }`.
+fn client_tls(reader: &Reader<'_>, at: &Node, node: Option<&Node>) -> Option<ClientTls> {
+    let mut roots: Vec<PathBuf> = Vec::new();
+    if let Some(node) = node {
+        let mut block = Block::open(node, reader.problems());
+        roots = block
+            .strings("root_ca")
+            .or(Vec::new())
+            .iter()
+            .map(|file| reader.file(file))
+            .collect();
+        for name in ["protocols", "ciphers", "curves", "curve", "cert", "key"] {
+            block.refused(name, "it is not supported in tls_client by this version");
+        }
+        block.close();
+    }
+    let paths: Vec<&std::path::Path> = roots.iter().map(PathBuf::as_path).collect();
+    match ClientTls::new(&paths) {
+        Ok(tls) => Some(tls),
+        Err(e) => {
+            reader.problems().push(Problem::error(&node.unwrap_or(at).at, format!("tls_client: {e}")));
+            None
+        }
+    }
+}
