@@ -1,7 +1,9 @@
 //! Who does it, when, and what happens when it crashes.
 
+pub mod intake;
 pub mod messages;
 pub mod pool;
+pub mod reading;
 pub mod root;
 pub mod targets;
 pub mod task;
