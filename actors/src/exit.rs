@@ -14,4 +14,6 @@ pub enum Door {
     Queue(Recipient<Accept>),
     /// Accepts and discards.
     Dummy,
+    /// Nothing can be handed over here; the configuration sees to it that nobody comes.
+    Closed,
 }

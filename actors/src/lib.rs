@@ -1,8 +1,53 @@
 //! Who does it, when, and what happens when it crashes.
+//!
+//! `configuration` reads the file into settings, `compose` makes the actors of them and introduces them to each other, `root` watches
+//! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets
+//! with sessions of the `pool`. `admin` answers the operator, `messages` is all that is said in between.
 
+pub mod admin;
+pub mod compose;
+pub mod configuration;
+pub mod exit;
+pub mod intake;
+pub mod log;
 pub mod messages;
 pub mod pool;
+pub mod reading;
 pub mod root;
 pub mod targets;
 pub mod task;
 pub mod trace;
+
+use std::path::PathBuf;
+
+use posthaste_config::Problem;
+
+pub use compose::run;
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub config: PathBuf,
+    /// `--set`: `directive=value`.
+    pub overrides: Vec<String>,
+    /// `--debug-faults`: the operator may break things on purpose.
+    pub debug_faults: bool,
+}
+
+/// What `check` found.
+pub struct Checked {
+    pub problems: Vec<Problem>,
+    /// None of them is an error.
+    pub ok: bool,
+}
+
+/// Reads the configuration and reports every problem. Touches nothing on disk.
+pub fn check(options: &Options) -> Checked {
+    let read = configuration::read(&options.config, &options.overrides);
+    Checked { ok: read.configuration.is_some(), problems: read.problems }
+}
+
+/// The operator's socket as the configuration names it; `None` if it cannot be read.
+pub fn socket_path(options: &Options) -> Option<PathBuf> {
+    configuration::socket_path(&options.config, &options.overrides)
+}

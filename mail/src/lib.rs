@@ -10,6 +10,7 @@
 //! - `queue`: what is stored, who may attempt it, when to try again.
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
+//! - `limit`: how often and how many at once, by client, sender and destination.
 //! - `outcome`, `status`, `level`: what came of it.
 //! - `bounce`: the report to the sender.
 //! - `admin`: what an operator asks and is told.
@@ -29,6 +30,7 @@ pub mod dice;
 pub mod envelope;
 pub mod header;
 pub mod level;
+pub mod limit;
 pub mod lookup;
 pub mod outcome;
 pub mod password;

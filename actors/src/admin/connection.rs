@@ -131,8 +131,11 @@ async fn answer(
         info!(desk.log, "operator request"; "method" => &request.method, "uid" => uid,
             "params" => request.params.to_string());
         if rights != Rights::Operate {
-            let error = json!({ "code": -32001, "message": "only the daemon's user and root may do this" });
-            return line.write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error })).await;
+            let error =
+                json!({ "code": -32001, "message": "only the daemon's user and root may do this" });
+            return line
+                .write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error }))
+                .await;
         }
     }
     match method::call(line, &request, desk).await? {

@@ -24,10 +24,7 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 type Answer = Result<Value, Fault>;
 
 pub(super) fn changes_something(method: &str) -> bool {
-    !matches!(
-        method,
-        "status" | "ps" | "queue.list" | "queue.show" | "trace" | "trace.follow"
-    )
+    !matches!(method, "status" | "ps" | "queue.list" | "queue.show" | "trace" | "trace.follow")
 }
 
 /// Runs one request. The outer error is the connection's.
@@ -75,7 +72,9 @@ async fn status(desk: &Desk) -> Answer {
     let mut queues = Vec::new();
     for (view, door) in views(desk).await.into_iter().zip(&desk.queues) {
         match view {
-            Ok(view) => queues.push(QueueLine { oldest_age_seconds: oldest(desk, door).await, ..view.line }),
+            Ok(view) => {
+                queues.push(QueueLine { oldest_age_seconds: oldest(desk, door).await, ..view.line })
+            }
             Err(why) => wrong.push(why),
         }
     }

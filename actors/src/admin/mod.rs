@@ -4,6 +4,8 @@ mod connection;
 mod method;
 pub mod submission;
 
+pub use method::DRAIN;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +61,7 @@ pub struct Desk {
     pub actors: Recipient<ShowActors>,
     pub panic: Recipient<PanicChild>,
     pub shutdown: Recipient<Shutdown>,
-    pub buffer: Arc<BufferDir>,
+    pub buffer: BufferDir,
     /// `--debug-faults`: methods that break things on purpose are there.
     pub debug_faults: bool,
     pub requests: AtomicU64,

@@ -17,8 +17,10 @@ use posthaste_config::{
 use posthaste_mail::pipeline::SharedPipeline;
 
 use crate::exit::Exit;
+use crate::intake::auth::PassTables;
+use crate::intake::limits::LimitBlocks;
 use crate::intake::settings::EndpointSettings;
-use crate::intake::table::FileTables;
+use crate::intake::table::{FileTables, Tables};
 use crate::intake::{routing, settings as endpoint};
 use crate::reading::Reading;
 use crate::targets::queue::settings::{self as queue, QueueSettings};
@@ -69,8 +71,7 @@ pub fn read(path: &Path, overrides: &[String]) -> Read {
 
 /// Where the operator's socket is, if the file can be read that far.
 pub fn socket_path(path: &Path, overrides: &[String]) -> Option<PathBuf> {
-    let loaded =
-        Document::load(path, &Environment::of_process(), overrides, &Disk, MODULES);
+    let loaded = Document::load(path, &Environment::of_process(), overrides, &Disk, MODULES);
     let reader = Reader::new(&loaded, path);
     reader.admin_socket()
 }
@@ -81,7 +82,9 @@ pub struct Reader<'a> {
     state_dir: PathBuf,
     runtime_dir: PathBuf,
     directory: PathBuf,
-    tables: FileTables,
+    pub tables: Tables,
+    pub limits: LimitBlocks,
+    pub passwords: PassTables,
     targets: RefCell<Vec<Target>>,
     by_name: RefCell<HashMap<String, Exit>>,
     pipelines: RefCell<HashMap<String, SharedPipeline<Exit>>>,
@@ -98,7 +101,9 @@ impl<'a> Reader<'a> {
             state_dir: absolute(&loaded.globals.state_dir.value),
             runtime_dir: absolute(&loaded.globals.runtime_dir.value),
             directory: absolute(directory),
-            tables: FileTables::default(),
+            tables: Tables::default(),
+            limits: LimitBlocks::default(),
+            passwords: PassTables::default(),
             targets: RefCell::default(),
             by_name: RefCell::default(),
             pipelines: RefCell::default(),
@@ -124,7 +129,6 @@ impl<'a> Reader<'a> {
             references: &self.references,
             problems: &self.loaded.problems,
             state_dir: &self.state_dir,
-            tables: &self.tables,
         }
     }
 
@@ -283,6 +287,9 @@ impl<'a> Reader<'a> {
                 self.named(top);
             }
         }
+        for settings in &endpoints {
+            self.no_direct_remote(settings);
+        }
         for top in self.references.unused() {
             let text = format!("{} {} is not used", top.module, top.name());
             self.problems().push(Problem::error(&top.node.at, text));
@@ -310,10 +317,9 @@ impl<'a> Reader<'a> {
                 None
             }
         };
-        let hostname = globals.hostname().map_or_else(
-            || posthaste_edge::machine::hostname(),
-            |h| h.to_string(),
-        );
+        let hostname = globals
+            .hostname()
+            .map_or_else(|| posthaste_edge::machine::hostname(), |h| h.to_string());
         Some(Configuration {
             hostname,
             log: log?,
@@ -321,10 +327,26 @@ impl<'a> Reader<'a> {
             admin_socket: admin_socket?,
             endpoints,
             targets: self.targets.into_inner(),
-            tables: self.tables,
+            tables: self.tables.files(),
             state_dir: self.state_dir,
             runtime_dir: self.runtime_dir,
         })
+    }
+
+    /// Forwarding without a queue is for later versions; a remote target needs somebody who tries again.
+    fn no_direct_remote(&self, settings: &EndpointSettings) {
+        let targets = self.targets.borrow();
+        for exit in settings.pipeline.targets() {
+            let Some(target) = targets.get(exit.0) else { continue };
+            if matches!(target.settings, Some(TargetSettings::Remote(_))) {
+                let text = format!(
+                    "{}: target.remote {} straight behind an endpoint is not supported by this \
+                     version, put a target.queue in between",
+                    settings.name, target.name
+                );
+                self.problems().push(Problem::error(&self.loaded.file, text));
+            }
+        }
     }
 
     /// Two queues in one directory would take each other's messages.

@@ -131,7 +131,11 @@ impl Incoming {
         }
         // RFC 5321 §6.3: too many trace fields are a loop.
         if scan.header.received_count() > self.demands.max_received {
-            return Err(Answer::new(554, Enhanced(5, 4, 6), "Too many hops, this looks like a loop"));
+            return Err(Answer::new(
+                554,
+                Enhanced(5, 4, 6),
+                "Too many hops, this looks like a loop",
+            ));
         }
         if self.demands.submission {
             check(&scan.header).map_err(Answer::from)?;
@@ -199,7 +203,8 @@ mod tests {
 
     impl Case {
         async fn run(&self, piece: usize) -> Result<(String, MessageFlags), u16> {
-            let dir = std::env::temp_dir().join(format!("posthaste-content-{}", std::process::id()));
+            let dir =
+                std::env::temp_dir().join(format!("posthaste-content-{}", std::process::id()));
             let buffer = BufferDir::open(&dir).unwrap();
             let demands = Demands {
                 max_header_size: self.max_header_size,
@@ -228,13 +233,15 @@ mod tests {
     async fn the_trace_field_goes_first_and_the_rest_is_untouched() {
         for piece in [1, 7, 1000] {
             let (text, flags) = Case::default().run(piece).await.unwrap();
-            let expected =
-                "Received: by mx.test\r\nSubject: x\r\nFrom: a@b.test\r\n\r\nhello\r\n";
+            let expected = "Received: by mx.test\r\nSubject: x\r\nFrom: a@b.test\r\n\r\nhello\r\n";
             assert_eq!(text, expected);
             assert!(!flags.eight_bit);
         }
         let headless = Case { content: "no header here\r\n", ..Case::default() };
-        assert_eq!(headless.run(3).await.unwrap().0, "Received: by mx.test\r\n\r\nno header here\r\n");
+        assert_eq!(
+            headless.run(3).await.unwrap().0,
+            "Received: by mx.test\r\n\r\nno header here\r\n"
+        );
         let empty = Case { content: "", ..Case::default() };
         assert_eq!(empty.run(3).await.unwrap().0, "Received: by mx.test\r\n");
     }

@@ -10,7 +10,6 @@ use posthaste_mail::table::Table;
 
 use crate::configuration::Reader;
 use crate::exit::Exit;
-use crate::intake::table;
 
 pub type Routing = Arc<Pipeline<Exit>>;
 
@@ -126,7 +125,7 @@ fn tables(reader: &Reader<'_>, node: &Node) -> Result<Vec<Arc<dyn Table>>, ()> {
     let found = ModuleRef::of(&reference, "table").map_err(|problem| {
         reader.problems().push(problem);
     })?;
-    table::read(&reader.reading(), &found).map(|table| vec![table]).ok_or(())
+    reader.tables.table(&reader.reading(), &found).map(|table| vec![table]).ok_or(())
 }
 
 fn way(reader: &Reader<'_>, node: &Node) -> Result<Way<Exit>, ()> {
@@ -183,9 +182,11 @@ fn modifiers(reader: &Reader<'_>, node: &Node) -> Result<Vec<Modifier>, ()> {
     lines.extend(settings.repeated("replace_sender").into_iter().map(|n| (n, true)));
     lines.extend(settings.repeated("replace_rcpt").into_iter().map(|n| (n, false)));
     // In the order of the file, whatever their kind.
-    lines.sort_by_key(|(node, _)| block.children().iter().position(|child| std::ptr::eq(child, *node)));
+    lines.sort_by_key(|(node, _)| {
+        block.children().iter().position(|child| std::ptr::eq(child, *node))
+    });
     for (line, sender) in lines {
-        match ModuleRef::of(line, "table").map(|m| table::read(&reader.reading(), &m)) {
+        match ModuleRef::of(line, "table").map(|m| reader.tables.table(&reader.reading(), &m)) {
             Ok(Some(table)) if sender => found.push(Modifier::ReplaceSender(table)),
             Ok(Some(table)) => found.push(Modifier::ReplaceRecipient(table)),
             Ok(None) => good = false,

@@ -21,17 +21,14 @@ use posthaste_mail::pipeline::{Deliveries, Delivery, Pipeline, Refusal, Transact
 use posthaste_mail::status::Enhanced;
 use posthaste_mail::trace::{Client, Trace};
 use posthaste_mail::wire::server::{
-    Answer, Dialect, Event, Mail, READ_SIZE, Rcpt, Server, Settings, Step, Tls,
+    Answer, Credentials, Dialect, Event, Mail, READ_SIZE, Rcpt, Server, Settings, Step, Tls,
 };
 
 use crate::exit::{Door, Exit};
-use crate::intake::auth::Authenticator;
+use crate::intake::auth::{AuthRefusal, Authenticator};
 use crate::intake::content::{Demands, Incoming};
-use crate::intake::limits::{Permit, SharedLimits};
+use crate::intake::limits::{LONGEST_WAIT, Permit, SharedLimits};
 use crate::messages::intake::Accept;
-
-/// How long a message waits for a limit before the client is told to come back.
-const LIMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// What all sessions of an endpoint share.
 pub struct Endpoint {
@@ -202,26 +199,13 @@ impl Session {
                 self.open = None;
             }
             Event::StartTls => server.accept(),
-            Event::Auth(credentials) => match &self.endpoint.auth {
-                None => server.answer(Answer::internal_fault()),
-                Some(auth) => match auth.verify(&credentials).await {
-                    Ok(true) => {
-                        info!(self.log, "authenticated"; "user" => &credentials.username);
-                        self.user = Some(credentials.username.clone());
-                        server.accept();
-                    }
-                    Ok(false) => {
-                        info!(self.log, "authentication failed"; "user" => &credentials.username);
-                        // RFC 4954 §6.
-                        let text = "Authentication credentials invalid";
-                        server.answer(Answer::new(535, Enhanced(5, 7, 8), text));
-                    }
-                    Err(e) => {
-                        warn!(self.log, "credentials could not be checked"; "cause" => %e);
-                        let text = "Temporary authentication failure";
-                        server.answer(Answer::new(454, Enhanced(4, 7, 0), text));
-                    }
-                },
+            Event::Auth(credentials) => match self.authenticate(&credentials).await {
+                Ok(account) => {
+                    info!(self.log, "authenticated"; "user" => &account);
+                    self.user = Some(account);
+                    server.accept();
+                }
+                Err(answer) => server.answer(answer),
             },
             Event::Mail(mail) => match self.mail(mail).await {
                 Ok(()) => server.accept(),
@@ -250,6 +234,28 @@ impl Session {
                 debug!(self.log, "command refused"; "code" => answer.code(), "text" => answer.text());
             }
         }
+    }
+
+    async fn authenticate(&self, credentials: &Credentials) -> Result<String, Answer> {
+        let Some(auth) = &self.endpoint.auth else { return Err(Answer::internal_fault()) };
+        let user = &credentials.username;
+        // RFC 4616 §2: acting for somebody else needs a right that nobody has here.
+        let other = credentials.authorize_as.as_ref().filter(|name| *name != user);
+        let verified = match other {
+            Some(_) => Err(AuthRefusal::Credentials),
+            None => auth.verify(user, credentials.password.expose().as_bytes()).await,
+        };
+        verified.map_err(|refusal| match refusal {
+            AuthRefusal::Credentials => {
+                info!(self.log, "authentication failed"; "user" => user);
+                // RFC 4954 §6.
+                Answer::new(535, Enhanced(5, 7, 8), "Authentication credentials invalid")
+            }
+            AuthRefusal::Temporary(why) => {
+                warn!(self.log, "credentials could not be checked"; "cause" => why);
+                Answer::new(454, Enhanced(4, 7, 0), "Temporary authentication failure")
+            }
+        })
     }
 
     async fn mail(&mut self, mail: Mail) -> Result<(), Answer> {
@@ -296,10 +302,10 @@ impl Session {
                     source: Some(source),
                     destination: None,
                 };
-                let permit = limits.acquire(&who, &self.endpoint.clock, LIMIT_WAIT).await;
-                permit.map(Some).map_err(|_| {
-                    Answer::new(451, Enhanced(4, 4, 5), "High load, try again later")
-                })
+                let permit = limits.acquire(&who, &self.endpoint.clock, LONGEST_WAIT).await;
+                permit
+                    .map(Some)
+                    .map_err(|_| Answer::new(451, Enhanced(4, 4, 5), "High load, try again later"))
             }
         };
         let routed = match limited {
@@ -425,7 +431,7 @@ impl Session {
     ) -> Result<(), Answer> {
         let envelope = Envelope { id, from: delivery.sender, ..template.clone() };
         match self.endpoint.doors.get(delivery.target.0) {
-            None => Err(Answer::internal_fault()),
+            None | Some(Door::Closed) => Err(Answer::internal_fault()),
             Some(Door::Dummy) => {
                 info!(self.log, "discarded"; "id" => %id, "recipients" => delivery.recipients.len());
                 Ok(())

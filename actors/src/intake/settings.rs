@@ -10,9 +10,9 @@ use posthaste_edge::tls::ServerTls;
 use posthaste_mail::wire::server::{Authentication, Dialect, Mechanism, Settings, Tls};
 
 use crate::configuration::Reader;
-use crate::intake::auth::{self, Authenticator};
+use crate::intake::auth::Authenticator;
 use crate::intake::content::Demands;
-use crate::intake::limits::{self, SharedLimits};
+use crate::intake::limits::SharedLimits;
 use crate::intake::routing::{self, Routing};
 
 pub struct EndpointSettings {
@@ -48,7 +48,8 @@ pub fn read(reader: &Reader<'_>, top: &TopBlock) -> Option<EndpointSettings> {
     let tls_problem = matches!(tls, Some(None));
     let read_timeout = block.duration("read_timeout").or(Duration::from_secs(600));
     let write_timeout = block.duration("write_timeout").or(Duration::from_secs(60));
-    let max_message_size = block.size("max_message_size").or(posthaste_config::values::Size(32 << 20));
+    let max_message_size =
+        block.size("max_message_size").or(posthaste_config::values::Size(32 << 20));
     let max_header_size = block.size("max_header_size").or(posthaste_config::values::Size(1 << 20));
     let max_recipients = block.integer("max_recipients", 1..=1_000_000u32).or(20_000);
     let max_received = block.integer("max_received", 1..=10_000usize).or(50);
@@ -69,15 +70,20 @@ pub fn read(reader: &Reader<'_>, top: &TopBlock) -> Option<EndpointSettings> {
     let rest = block.rest();
     let limits = match limits {
         None => None,
-        Some(group) => Some(limits::read(&reader.reading(), &group)?),
+        Some(group) => Some(reader.limits.read(&reader.reading(), &group)),
     };
     let auth_wanted = !auth_nodes.is_empty();
-    let auth = auth::read(&reader.reading(), &auth_nodes);
+    let auth = auth_wanted
+        .then(|| reader.passwords.authenticator(&reader.reading(), &reader.tables, &auth_nodes));
+    let auth = auth.filter(|auth| !auth.is_empty());
     if dialect == Dialect::Submission && !auth_wanted {
         let text = format!("{}: submission needs an auth provider", top.node.title());
         reader.problems().push(Problem::error(&top.node.at, text));
     }
-    if top.listen.iter().any(|l| matches!(l, ListenEndpoint::Tls { .. })) && !has_tls && !tls_problem {
+    if top.listen.iter().any(|l| matches!(l, ListenEndpoint::Tls { .. }))
+        && !has_tls
+        && !tls_problem
+    {
         let text = format!("{}: a tls:// address needs a certificate", top.node.title());
         reader.problems().push(Problem::error(&top.node.at, text));
     }
@@ -185,12 +191,16 @@ fn tls(reader: &Reader<'_>, node: &Node) -> Option<ServerSide> {
     let rest: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
     let made = match words.first().map(String::as_str) {
         Some("off") if rest.is_empty() => return Some(ServerSide::Off),
-        Some("file") if rest.is_empty() => return wrong("file needs a certificate and a key".into()),
+        Some("file") if rest.is_empty() => {
+            return wrong("file needs a certificate and a key".into());
+        }
         Some("file") if rest.len() % 2 == 1 => return wrong("a certificate has no key".into()),
         Some("file") => {
             let files: Vec<PathBuf> = rest.iter().map(|file| reader.file(file)).collect();
-            let pairs: Vec<_> =
-                files.chunks_exact(2).filter_map(|p| Some((p.first()?.as_path(), p.get(1)?.as_path()))).collect();
+            let pairs: Vec<_> = files
+                .chunks_exact(2)
+                .filter_map(|p| Some((p.first()?.as_path(), p.get(1)?.as_path())))
+                .collect();
             ServerTls::from_files(&pairs)
         }
         Some("self_signed") if rest.is_empty() => ServerTls::self_signed(&["localhost"]),

@@ -36,7 +36,7 @@ pub struct Unborn<A: Actor<Context = Context<A>>> {
     address: Addr<A>,
 }
 
-impl<A: Actor<Context = Context<A>> + Supervised> Unborn<A> {
+impl<A: Actor<Context = Context<A>>> Unborn<A> {
     pub fn conceive() -> Unborn<A> {
         // The capacity bounds nothing (messages always queue); work is bounded by permits.
         let (sender, receiver) = actix::dev::channel::channel(64);
@@ -47,6 +47,18 @@ impl<A: Actor<Context = Context<A>> + Supervised> Unborn<A> {
         self.address.clone()
     }
 
+    /// The life of an actor that is not restarted: root.
+    pub fn into_future(self, actor: A) -> impl Future<Output = ()> {
+        let life = self.context.into_future(actor);
+        let address = self.address;
+        async move {
+            life.await;
+            drop(address);
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>> + Supervised> Unborn<A> {
     /// Starts the child under guard on this thread's arbiter.
     pub fn start(
         self,

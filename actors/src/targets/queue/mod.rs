@@ -12,8 +12,8 @@ mod flight;
 pub mod notice;
 mod operator;
 mod relay;
-mod settle;
 pub mod settings;
+mod settle;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

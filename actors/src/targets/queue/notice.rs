@@ -73,10 +73,8 @@ impl Writer {
                     recipient,
                     event: Event::Failed {
                         failure,
-                        gave_up: gave_up.then(|| GaveUp {
-                            attempts,
-                            after: self.now.since(envelope.arrived),
-                        }),
+                        gave_up: gave_up
+                            .then(|| GaveUp { attempts, after: self.now.since(envelope.arrived) }),
                     },
                     last_attempt: Some(self.now),
                 })
@@ -88,10 +86,8 @@ impl Writer {
             Original::Header(&self.original)
         };
         let notice = Notice { envelope, reports: &reports, original };
-        let reporter = Reporter {
-            hostname: &self.ways.bounce.hostname,
-            domain: &self.ways.bounce.domain,
-        };
+        let reporter =
+            Reporter { hostname: &self.ways.bounce.hostname, domain: &self.ways.bounce.domain };
         let id = EnvelopeId::new(self.now, &mut self.dice);
         // `null_sender_never_bounces`: nothing is rendered for it.
         let Some(notification) = render(&notice, reporter, id, self.now, &mut self.dice) else {

@@ -1,7 +1,5 @@
 //! A queue as the target of another one: what it has stored counts as delivered.
 
-use std::sync::Arc;
-
 use actix::{AsyncContext, Context, Handler, MessageResult};
 
 use posthaste_edge::clock::dice;

@@ -50,7 +50,8 @@ impl QueueActor {
         let (me, stored) = (ctx.address(), Arc::clone(&made));
         spawn_reporting(&self.deps.runtime, write(deps, report, made), move |end| {
             let end = end.unwrap_or_else(|panic| Err(SpoolError::Io(panic)));
-            let notices = std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
+            let notices =
+                std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
             me.do_send(SettleEnded { batch, end, notices });
         });
     }
@@ -68,15 +69,8 @@ async fn write(deps: Deps, report: Report, made: Made) -> Result<Settlement, Spo
         _ => return deps.spool.settle(report, deps.plan.clone(), now, seed).await,
     };
     let (original, whole) = original(&deps, report.lease.batch).await;
-    let writer = Writer {
-        ways: (*ways).clone(),
-        original,
-        whole,
-        now,
-        dice,
-        log: deps.log.clone(),
-        made,
-    };
+    let writer =
+        Writer { ways: (*ways).clone(), original, whole, now, dice, log: deps.log.clone(), made };
     let plan = deps.plan.clone();
     deps.spool.settle_with(report, plan, now, seed, writer.notices()).await
 }
@@ -85,7 +79,8 @@ async fn write(deps: Deps, report: Report, made: Made) -> Result<Settlement, Spo
 async fn original(deps: &Deps, batch: BatchId) -> (Vec<u8>, bool) {
     let (spool, log) = (Arc::clone(&deps.spool), deps.log.clone());
     let read = tokio::task::spawn_blocking(move || {
-        let Some(stored) = spool.load(batch.envelope)? else { return Ok((Vec::new(), false)) };
+        let nothing = Ok::<_, SpoolError>((Vec::new(), false));
+        let Some(stored) = spool.load(batch.envelope)? else { return nothing };
         let envelope = &stored.envelope.envelope;
         let whole = envelope.ret == Some(Ret::Full) && envelope.size <= MOST_RETURNED;
         let body = spool.body(batch.envelope, &stored.envelope.body)?;

@@ -119,12 +119,8 @@ fn client_tls(reader: &Reader<'_>, at: &Node, node: Option<&Node>) -> Option<Cli
     let mut roots: Vec<PathBuf> = Vec::new();
     if let Some(node) = node {
         let mut block = Block::open(node, reader.problems());
-        roots = block
-            .strings("root_ca")
-            .or(Vec::new())
-            .iter()
-            .map(|file| reader.file(file))
-            .collect();
+        roots =
+            block.strings("root_ca").or(Vec::new()).iter().map(|file| reader.file(file)).collect();
         for name in ["protocols", "ciphers", "curves", "curve", "cert", "key"] {
             block.refused(name, "it is not supported in tls_client by this version");
         }
@@ -134,7 +130,9 @@ fn client_tls(reader: &Reader<'_>, at: &Node, node: Option<&Node>) -> Option<Cli
     match ClientTls::new(&paths) {
         Ok(tls) => Some(tls),
         Err(e) => {
-            reader.problems().push(Problem::error(&node.unwrap_or(at).at, format!("tls_client: {e}")));
+            reader
+                .problems()
+                .push(Problem::error(&node.unwrap_or(at).at, format!("tls_client: {e}")));
             None
         }
     }
