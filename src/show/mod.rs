@@ -1,0 +1,13 @@
+//! What people and programs are shown: tables and lines for people, JSON lines for programs.
+//!
+//! Everything goes through `page`, which escapes what a peer could have written, so no other file has to think of it.
+
+pub mod amount;
+pub mod escape;
+pub mod event;
+pub mod message;
+pub mod page;
+pub mod processes;
+pub mod queue;
+pub mod status;
+pub mod table;
