@@ -25,7 +25,7 @@ use posthaste_config::Problem;
 pub use compose::run;
 
 /// How the daemon is started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     pub config: PathBuf,
     /// `--set`: `directive=value`.

@@ -101,7 +101,7 @@ fn flags(envelope: &Envelope) -> String {
     };
     let route = match envelope.route {
         Route::Target => None,
-        Route::Bounce => Some("notification"),
+        Route::Bounce { .. } => Some("notification"),
     };
     let words = [
         body,
