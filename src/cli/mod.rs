@@ -87,7 +87,7 @@ enum Verb {
 pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
     let called = words.first().map(Path::new).and_then(Path::file_name);
     if called.is_some_and(|name| name == "sendmail") {
-        return sendmail::start(words.get(1..).unwrap_or_default(), None, console);
+        return sendmail::start(words.get(1..).unwrap_or_default(), Reach::default(), console);
     }
     let Cli { reach, verb } = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
@@ -100,7 +100,7 @@ pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
         Verb::Run(verb) => Ok(verb.perform(&reach)),
         Verb::Check(verb) => verb.perform(&reach, console),
         Verb::Send(verb) => verb.perform(&reach, console),
-        Verb::Sendmail(verb) => return sendmail::start(&verb.words, Some(reach), console),
+        Verb::Sendmail(verb) => return sendmail::start(&verb.words, reach, console),
         Verb::Status(verb) => verb.perform(&reach, console),
         Verb::Ps(verb) => verb.perform(&reach, console),
         Verb::Queue(verb) => verb.perform(&reach, console),

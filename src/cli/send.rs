@@ -24,7 +24,7 @@ pub struct Send {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// The message; without it or with '-' standard input. Words with an @ and no / are more recipients
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE|-")]
     words: Vec<String>,
 }
 

@@ -286,7 +286,7 @@ fn taking(request: &Value, reader: &mut dyn BufRead) -> String {
     let mut content = String::new();
     let length = request["params"]["length"].as_u64().unwrap();
     reader.take(length).read_to_string(&mut content).unwrap();
-    std::assert_eq!(content.len() as u64, length);
+    assert_eq!(content.len() as u64, length);
     result(request, json!({ "id": content }))
 }
 
@@ -352,6 +352,14 @@ fn sendmail_takes_recipients_from_words_and_header() {
     assert_eq!(params["length"], expected.len());
     let wishes = (&params["notify"], &params["ret"], &params["envid"]);
     assert_eq!(wishes, (&json!("never"), &json!("hdrs"), &json!("id")));
+}
+
+#[test]
+fn the_verb_sendmail_takes_its_words_as_they_are() {
+    let words = ["posthaste", "sendmail", "-i", "-f", "a@x", "--", "-b@y", "c@y"];
+    let (ran, asked) = against(taking, &words, "x\n");
+    assert_eq!((ran.code, ran.complaints.as_str()), (0, ""));
+    assert_eq!(asked[0]["params"]["to"], json!(["-b@y", "c@y"]));
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub const GREETING: &str = "{\"posthaste\":\"0.1.0\",\"protocol\":1}\n";
 
 pub struct FakeDaemon {
     path: PathBuf,
-    serving: JoinHandle<Vec<Value>>,
+    serving: Option<JoinHandle<Vec<Value>>>,
 }
 
 impl FakeDaemon {
@@ -41,7 +41,7 @@ impl FakeDaemon {
             }
             requests
         });
-        FakeDaemon { path, serving }
+        FakeDaemon { path, serving: Some(serving) }
     }
 
     pub fn path(&self) -> &Path {
@@ -49,10 +49,14 @@ impl FakeDaemon {
     }
 
     /// What was asked, once the client has gone.
-    pub fn requests(self) -> Vec<Value> {
-        let requests = self.serving.join().unwrap();
-        std::fs::remove_file(&self.path).unwrap();
-        requests
+    pub fn requests(mut self) -> Vec<Value> {
+        self.serving.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for FakeDaemon {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -116,7 +116,7 @@ mod tests {
             seconds: 75,
         };
         assert_eq!(
-            written(|page| processes(page, &[actor.clone(), silent.clone()], &[delivery.clone()])),
+            written(|page| processes(page, &[actor, silent.clone()], &[delivery])),
             "ACTOR     KIND          STATE               RESTARTS  COUNTERS              LAST FAULT\n\
              outbound  target.queue  running                    2  running=1 waiting=20  panicked: x\\u{7}\n\
              outbound  target.queue  running, no answer         0\n\

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn ids_come_as_words_and_from_standard_input() {
         let both = Filter { id: ids(&[A, B]), ..Filter::default() };
-        assert_eq!(filters(&[B, A, A], "").unwrap(), [both.clone()]);
+        assert_eq!(filters(&[B, A, A], "").unwrap(), std::slice::from_ref(&both));
         assert_eq!(filters(&[A, "-"], &format!("\n {B}\t{B}\n")).unwrap(), [both]);
         let Err(Failure::Usage(text)) = filters(&["-"], "x y") else { panic!() };
         assert_eq!(text, "x: not a queue id (26 digits and letters)");

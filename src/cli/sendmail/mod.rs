@@ -75,7 +75,7 @@ struct Sendmail {
 }
 
 /// `outer` is what stood in front of the verb.
-pub fn start(words: &[OsString], outer: Option<Reach>, console: &mut Console<'_>) -> Exit {
+pub fn start(words: &[OsString], outer: Reach, console: &mut Console<'_>) -> Exit {
     let sendmail = match Sendmail::try_parse_from(words) {
         Ok(sendmail) => sendmail,
         Err(error) => {
@@ -83,11 +83,7 @@ pub fn start(words: &[OsString], outer: Option<Reach>, console: &mut Console<'_>
             return if error.use_stderr() { Exit::SendmailUsage } else { Exit::Done };
         }
     };
-    let reach = match outer {
-        // A socket named behind the verb wins; the environment is in both.
-        Some(outer) => Reach { socket: sendmail.reach.socket.clone().or(outer.socket), ..outer },
-        None => sendmail.reach.clone(),
-    };
+    let reach = sendmail.reach.clone().or(outer);
     match sendmail.perform(&reach, console) {
         Ok(()) => Exit::Done,
         Err(failure) => {
