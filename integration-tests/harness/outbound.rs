@@ -21,6 +21,7 @@ pub const SENDER: &str = "sender@sender.test";
 const QUEUE: &str = "max_parallelism 64
     initial_retry_time 1s
     retry_time_scale 1.0
+    max_retry_time 2s
     bounce {
         deliver_to &mx
     }";
@@ -45,7 +46,9 @@ impl Outbound {
         let area = Area::new(test);
         let dns = Dns::start(area.socket());
         let home = Sink::start(area.socket());
-        dns.domain("sender.test", home.address().ip());
+        // Not `mx.sender.test`: that is the daemon's own name, and a loop.
+        dns.mx("sender.test", &[(10, "home.sender.test")]);
+        dns.host("home.sender.test", &[home.address().ip()]);
         let mut config = Config::new(&area, dns.address());
         QUEUE.clone_into(&mut config.queue);
         adapt(&mut config);

@@ -32,7 +32,8 @@ fn kill_at(points: &[usize]) {
     let sink = Sink::start(area.socket());
     dns.domain("load.test", sink.address().ip());
     let mut config = Config::new(&area, dns.address());
-    config.queue = format!("max_parallelism {PARALLEL}\n    initial_retry_time 1s");
+    config.queue =
+        format!("max_parallelism {PARALLEL}\n    initial_retry_time 1s\n    max_retry_time 2s");
     let mut daemon = Daemon::start(&area, &config.text());
 
     let load = Load {

@@ -14,6 +14,7 @@ use crate::queue::schedule::Plan;
 use crate::time::Timestamp;
 
 /// How long recipients wait whose message may have been taken already: the other side needs time to deliver, and people to notice.
+/// Never longer than `max_retry_time`.
 pub const UNKNOWN_WAIT: Duration = Duration::from_secs(3600);
 
 /// Why a batch cannot be attempted now.
@@ -200,7 +201,7 @@ pub fn settle(
             now.plus(POSTPONED_WAIT)
         };
         if unknown {
-            batch.due = batch.due.max(now.plus(UNKNOWN_WAIT));
+            batch.due = batch.due.max(now.plus(UNKNOWN_WAIT.min(plan.longest)));
         }
     }
     for (index, record, failure) in pending {

@@ -249,9 +249,9 @@ impl Transaction {
             return; // the refusal of DATA that a group without recipients expects
         }
         self.in_sync = false;
-        // 503 and 554 here say "no valid recipients", although some were accepted: that is not a verdict on them.
+        // 503, and 554 5.5.1, say here "no valid recipients", although some were accepted: that is not a verdict on them.
         let contradicts =
-            matches!(reply.code, 503 | 554) && reply.enhanced.is_none_or(|e| e.1 == 5);
+            reply.code == 503 || (reply.code == 554 && reply.enhanced == Some(Enhanced(5, 5, 1)));
         let failure = if contradicts {
             let text = format!("DATA refused after recipients were accepted: {}", reply.text());
             Failure::new(Cause::Protocol(Stage::Data), text)
@@ -507,7 +507,8 @@ mod tests {
         let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "451 4.3.0 busy"]);
         assert_eq!(fates(&ending), ["refused 451 refused", "refused 451 refused"]);
         // "No valid recipients" although there are some: no verdict, so temporary.
-        let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 no valid recipients"]);
+        let (_, ending) =
+            STEPPED.run(&["250 m", "250 r", "250 r", "554 5.5.1 no valid recipients"]);
         assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
         let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 5.7.1 policy"]);
         assert_eq!(fates(&ending), ["refused 554 refused", "refused 554 refused"]);
