@@ -452,7 +452,7 @@ impl Kin {
     fn ways(&self, place: usize) -> Vec<Option<Way>> {
         let way = |i: usize| {
             let deliver = self.deliver.get(i)?.clone()?;
-            let splitting = self.splitting.get(if i == place { i } else { i })?.clone();
+            let splitting = self.splitting.get(i)?.clone();
             Some(Way { name: self.names.get(i)?.clone(), deliver, splitting, own: i == place })
         };
         (0..self.deliver.len()).map(way).collect()

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod compose;
 pub mod configuration;
+pub mod content;
 pub mod exit;
 pub mod intake;
 pub mod log;
@@ -14,6 +15,7 @@ pub mod messages;
 pub mod pool;
 pub mod reading;
 pub mod root;
+pub mod routing;
 pub mod targets;
 pub mod task;
 pub mod trace;

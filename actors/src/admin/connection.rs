@@ -35,8 +35,10 @@ pub(super) struct Fault {
 }
 
 impl Fault {
+    pub(super) const PARAMS: i64 = -32602;
+
     pub(super) fn params(text: impl Into<String>) -> Fault {
-        Fault { code: -32602, text: text.into() }
+        Fault { code: Fault::PARAMS, text: text.into() }
     }
 
     /// The daemon cannot do it now.
@@ -133,9 +135,8 @@ async fn answer(
         if rights != Rights::Operate {
             let error =
                 json!({ "code": -32001, "message": "only the daemon's user and root may do this" });
-            return line
-                .write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error }))
-                .await;
+            line.write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error })).await?;
+            return go_on(&request);
         }
     }
     match method::call(line, &request, desk).await? {
@@ -144,7 +145,17 @@ async fn answer(
         }
         Err(fault) => {
             let error = json!({ "code": fault.code, "message": fault.text });
-            line.write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error })).await
+            line.write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error })).await?;
+            // Parameters that cannot be read do not say how much content follows.
+            if fault.code == Fault::PARAMS { go_on(&request) } else { Ok(()) }
         }
     }
+}
+
+/// After a refused `send` its content would be taken for requests: the connection ends instead.
+fn go_on(request: &Request) -> io::Result<()> {
+    if request.method == "send" {
+        return Err(io::Error::other("content of a refused message follows"));
+    }
+    Ok(())
 }

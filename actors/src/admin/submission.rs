@@ -14,7 +14,7 @@ use posthaste_mail::status::Enhanced;
 use posthaste_mail::trace::{Base, Trace, Transport};
 
 use crate::admin::{Desk, QueueDoor};
-use crate::intake::content::{Demands, Incoming};
+use crate::content::{Demands, Incoming, Submission};
 use crate::messages::intake::{Accept, Refusal};
 
 /// Reads the content and hands the message to its queue.
@@ -43,7 +43,7 @@ pub(super) async fn take<R: AsyncRead + Unpin>(
     let demands = Demands {
         max_header_size: 1 << 20,
         max_received: 50,
-        submission: false,
+        submission: Submission::Complete,
         hostname: hostname.clone(),
     };
     let mut incoming = Incoming::new(&demands, &desk.buffer, id, trace.received(), now);

@@ -19,10 +19,11 @@ use posthaste_mail::pipeline::SharedPipeline;
 use crate::exit::Exit;
 use crate::intake::auth::PassTables;
 use crate::intake::limits::LimitBlocks;
+use crate::intake::settings as endpoint;
 use crate::intake::settings::EndpointSettings;
 use crate::intake::table::{FileTables, Tables};
-use crate::intake::{routing, settings as endpoint};
 use crate::reading::Reading;
+use crate::routing;
 use crate::targets::queue::settings::{self as queue, QueueSettings};
 use crate::targets::remote::settings::{self as remote, RemoteSettings};
 use modules::MODULES;
@@ -317,9 +318,8 @@ impl<'a> Reader<'a> {
                 None
             }
         };
-        let hostname = globals
-            .hostname()
-            .map_or_else(|| posthaste_edge::machine::hostname(), |h| h.to_string());
+        let hostname =
+            globals.hostname().map_or_else(posthaste_edge::machine::hostname, |h| h.to_string());
         Some(Configuration {
             hostname,
             log: log?,

@@ -1,9 +1,7 @@
 //! EndpointActor: one `smtp`, `submission` or `lmtp` block, its listeners and its sessions.
 
 pub mod auth;
-pub mod content;
 pub mod limits;
-pub mod routing;
 pub mod session;
 pub mod settings;
 pub mod table;

@@ -24,9 +24,9 @@ use posthaste_mail::wire::server::{
     Answer, Credentials, Dialect, Event, Mail, READ_SIZE, Rcpt, Server, Settings, Step, Tls,
 };
 
+use crate::content::{Demands, Incoming};
 use crate::exit::{Door, Exit};
 use crate::intake::auth::{AuthRefusal, Authenticator};
-use crate::intake::content::{Demands, Incoming};
 use crate::intake::limits::{LONGEST_WAIT, Permit, SharedLimits};
 use crate::messages::intake::Accept;
 

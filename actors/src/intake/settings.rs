@@ -10,10 +10,10 @@ use posthaste_edge::tls::ServerTls;
 use posthaste_mail::wire::server::{Authentication, Dialect, Mechanism, Settings, Tls};
 
 use crate::configuration::Reader;
+use crate::content::{Demands, Submission};
 use crate::intake::auth::Authenticator;
-use crate::intake::content::Demands;
 use crate::intake::limits::SharedLimits;
-use crate::intake::routing::{self, Routing};
+use crate::routing::{self, Routing};
 
 pub struct EndpointSettings {
     pub name: String,
@@ -68,10 +68,7 @@ pub fn read(reader: &Reader<'_>, top: &TopBlock) -> Option<EndpointSettings> {
         block.refused(name, "it is not supported by this version");
     }
     let rest = block.rest();
-    let limits = match limits {
-        None => None,
-        Some(group) => Some(reader.limits.read(&reader.reading(), &group)),
-    };
+    let limits = limits.map(|group| reader.limits.read(&reader.reading(), &group));
     let auth_wanted = !auth_nodes.is_empty();
     let auth = auth_wanted
         .then(|| reader.passwords.authenticator(&reader.reading(), &reader.tables, &auth_nodes));
@@ -133,7 +130,10 @@ pub fn read(reader: &Reader<'_>, top: &TopBlock) -> Option<EndpointSettings> {
         demands: Demands {
             max_header_size: usize::try_from(max_header_size.octets()).unwrap_or(usize::MAX),
             max_received,
-            submission: dialect == Dialect::Submission,
+            submission: match dialect {
+                Dialect::Submission => Submission::Check,
+                Dialect::Smtp | Dialect::Lmtp => Submission::No,
+            },
             hostname,
         },
         defer_sender_reject,

@@ -210,7 +210,7 @@ impl Run {
             let again = self.transaction(&session, done, ports).await;
             // A server that takes nobody and asks for another transaction would be asked for ever.
             let progress = again.len() < offered.len();
-            offered = offered.into_iter().filter(|(i, _)| again.contains(i)).collect();
+            offered.retain(|(i, _)| again.contains(i));
             offered.extend(rest);
             in_sync = in_sync && progress;
         }
@@ -414,10 +414,12 @@ pub mod tests {
         }
     }
 
+    type Addresses = Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>;
+
     /// The happy path: one exchanger with one address, which takes everything.
     struct World {
         mx: Lookup<Vec<MxRecord>>,
-        addresses: Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>,
+        addresses: Addresses,
         connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
         /// Fates by transaction; when it runs out everything is taken.
         fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,

@@ -52,7 +52,7 @@ impl QueueActor {
         let (deps, me) = (self.deps.clone(), ctx.address());
         let work = launch(deps, batch, terms, slot, called_off, me.clone());
         spawn_reporting(&self.deps.runtime, work, move |end| {
-            let end = end.unwrap_or_else(|panic| Launch::Grounded(panic));
+            let end = end.unwrap_or_else(Launch::Grounded);
             me.do_send(Launched { batch, destination, end });
         });
     }

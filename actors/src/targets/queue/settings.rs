@@ -9,7 +9,7 @@ use posthaste_mail::queue::schedule::{Plan, Scale};
 
 use crate::configuration::Reader;
 use crate::exit::Exit;
-use crate::intake::routing;
+use crate::routing;
 
 pub struct QueueSettings {
     pub location: PathBuf,

@@ -20,9 +20,19 @@ pub struct Demands {
     pub max_header_size: usize,
     /// `max_received`: more Received fields than this are a loop.
     pub max_received: usize,
-    /// From a user of ours: syntax is checked, Message-ID and Date are added (RFC 6409 §8).
-    pub submission: bool,
+    pub submission: Submission,
     pub hostname: Domain,
+}
+
+/// What is done for messages of our own users (RFC 6409 §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submission {
+    /// The message comes from somebody else's server: it is left as it is.
+    No,
+    /// Message-ID and Date are added when they are missing.
+    Complete,
+    /// The same, and the header's syntax is checked.
+    Check,
 }
 
 /// Takes the content in pieces.
@@ -137,12 +147,13 @@ impl Incoming {
                 "Too many hops, this looks like a loop",
             ));
         }
-        if self.demands.submission {
+        if self.demands.submission == Submission::Check {
             check(&scan.header).map_err(Answer::from)?;
         }
         scan.mark(flags);
         let message_id = scan.header.message_id().map(|id| one_line(&id)).or_else(|| {
-            self.demands.submission.then(|| format!("<{}@{}>", self.id, self.demands.hostname))
+            (self.demands.submission != Submission::No)
+                .then(|| format!("<{}@{}>", self.id, self.demands.hostname))
         });
         let writer = self.writer.take().ok_or_else(Answer::internal_fault)?;
         let body = writer.finish().await.map_err(|e| unwritable(&e))?;
@@ -160,7 +171,7 @@ fn front(
     now: Timestamp,
 ) -> String {
     let mut front = received.to_string();
-    if demands.submission {
+    if demands.submission != Submission::No {
         front += &missing_fields(header, id, &demands.hostname, now);
     }
     // Content that begins with its body needs the line that ends our fields.
@@ -187,7 +198,7 @@ mod tests {
 
     struct Case {
         content: &'static str,
-        submission: bool,
+        submission: Submission,
         max_header_size: usize,
     }
 
@@ -195,7 +206,7 @@ mod tests {
         fn default() -> Case {
             Case {
                 content: "Subject: x\r\nFrom: a@b.test\r\n\r\nhello\r\n",
-                submission: false,
+                submission: Submission::No,
                 max_header_size: 1000,
             }
         }
@@ -248,9 +259,14 @@ mod tests {
 
     #[tokio::test]
     async fn submission_adds_what_is_missing_and_refuses_what_is_wrong() {
-        let (text, _) = Case { submission: true, ..Case::default() }.run(5).await.unwrap();
+        let (text, _) =
+            Case { submission: Submission::Check, ..Case::default() }.run(5).await.unwrap();
         assert!(text.contains("Message-ID: <") && text.contains("Date: "), "{text}");
-        let no_from = Case { content: "Subject: x\r\n\r\n", submission: true, ..Case::default() };
+        let no_from = Case {
+            content: "Subject: x\r\n\r\n",
+            submission: Submission::Check,
+            ..Case::default()
+        };
         assert_eq!(no_from.run(100).await.unwrap_err(), 554);
     }
 
