@@ -420,7 +420,10 @@ impl Kin {
                         let unborn = Unborn::<QueueActor>::conceive();
                         let address = unborn.address();
                         queue = Some(unborn);
-                        let door = Door::Queue(address.clone().recipient());
+                        let door = Door::Queue {
+                            accept: address.clone().recipient(),
+                            decide: address.clone().recipient(),
+                        };
                         (Some(address.recipient()), whole, door)
                     }
                     Some(TargetSettings::Remote(_)) => {

@@ -2,7 +2,7 @@
 
 use actix::Recipient;
 
-use crate::messages::intake::Accept;
+use crate::messages::intake::{Accept, Decide};
 
 /// A configured target, by its place in the list of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,7 +11,10 @@ pub struct Exit(pub usize);
 /// What stands behind an exit.
 #[derive(Clone)]
 pub enum Door {
-    Queue(Recipient<Accept>),
+    Queue {
+        accept: Recipient<Accept>,
+        decide: Recipient<Decide>,
+    },
     /// Accepts and discards.
     Dummy,
     /// Nothing can be handed over here; the configuration sees to it that nobody comes.

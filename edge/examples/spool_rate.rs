@@ -85,7 +85,11 @@ fn message(id: EnvelopeId, clock: &Clock) -> Result<Accepted, Failed> {
         route: Route::Target,
     };
     let key = DestinationKey::of_host(&recipient);
-    Ok(Accepted { envelope, batches: vec![(key, vec![Recipient::new(recipient)])] })
+    Ok(Accepted {
+        envelope,
+        batches: vec![(key, vec![Recipient::new(recipient)])],
+        undecided: false,
+    })
 }
 
 fn body(seed: u64) -> Body {

@@ -14,5 +14,6 @@ mod peers_fake_dns;
 mod peers_postfix;
 mod peers_smtp_sink;
 mod peers_tls;
+mod several_queues;
 mod shutdown_drains;
 mod unfriendly_peers;

@@ -78,7 +78,7 @@ pub(super) async fn take<R: AsyncRead + Unpin>(
         message_id: complete.message_id,
         route: Route::Target,
     };
-    let accept = Accept { envelope, recipients, body: complete.body };
+    let accept = Accept { envelope, recipients, body: complete.body, undecided: false };
     Ok(match queue.accept.send(accept).await {
         Ok(answer) => answer,
         Err(e) => Err(refusal(451, Enhanced(4, 3, 0), &format!("queue does not answer: {e}"))),

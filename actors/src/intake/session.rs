@@ -10,14 +10,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use posthaste_edge::body::Body;
 use posthaste_edge::buffer::BufferDir;
 use posthaste_edge::clock::{Clock, dice};
 use posthaste_edge::duplex::Duplex;
 use posthaste_edge::socket::Connection;
 use posthaste_edge::tls::ServerTls;
 use posthaste_mail::address::{Host, Mailbox};
-use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Route};
-use posthaste_mail::pipeline::{Deliveries, Delivery, Pipeline, Refusal, Transaction};
+use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
+use posthaste_mail::pipeline::{Deliveries, Pipeline, Refusal, Transaction};
 use posthaste_mail::status::Enhanced;
 use posthaste_mail::trace::{Client, Trace};
 use posthaste_mail::wire::server::{
@@ -28,7 +29,7 @@ use crate::content::{Demands, Incoming};
 use crate::exit::{Door, Exit};
 use crate::intake::auth::{AuthRefusal, Authenticator};
 use crate::intake::limits::{LONGEST_WAIT, Permit, SharedLimits};
-use crate::messages::intake::Accept;
+use crate::messages::intake::{Accept, Decide};
 
 /// What all sessions of an endpoint share.
 pub struct Endpoint {
@@ -397,7 +398,10 @@ impl Session {
             route: Route::Target,
         };
         let deliveries = std::mem::take(&mut open.deliveries).into_vec();
+        // One queue answers for itself; several decide together, so that a refusal by one leaves no trace in the others.
+        let together = deliveries.len() > 1 && self.endpoint.protocol.dialect != Dialect::Lmtp;
         let mut results = Vec::with_capacity(deliveries.len());
+        let mut taken = Vec::new();
         for (place, delivery) in deliveries.into_iter().enumerate() {
             // The first stored copy has the id of our trace field, each further one its own.
             let id = match place {
@@ -409,8 +413,23 @@ impl Session {
                 .iter()
                 .map(|r| r.original.clone().unwrap_or_else(|| r.address.clone()))
                 .collect();
-            let result = self.hand_over(delivery, id, &template, &complete.body).await;
+            let exit = delivery.target;
+            let copy = Envelope { id, from: delivery.sender, ..template.clone() };
+            let result =
+                self.hand_over(exit, copy, delivery.recipients, &complete.body, together).await;
+            if result.is_ok() {
+                taken.push((exit, id));
+            }
             results.push((recipients, result));
+        }
+        if together {
+            let keep = results.iter().all(|(_, result)| result.is_ok());
+            if !self.decide(&taken, keep).await
+                && let Some((_, result)) = results.first_mut()
+                && result.is_ok()
+            {
+                *result = Err(Answer::internal_fault());
+            }
         }
         let done = Answer::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {}", open.id));
         if self.endpoint.protocol.dialect == Dialect::Lmtp {
@@ -424,21 +443,21 @@ impl Session {
 
     async fn hand_over(
         &self,
-        delivery: Delivery<Exit>,
-        id: EnvelopeId,
-        template: &Envelope,
-        body: &posthaste_edge::body::Body,
+        exit: Exit,
+        envelope: Envelope,
+        recipients: Vec<Recipient>,
+        body: &Body,
+        undecided: bool,
     ) -> Result<(), Answer> {
-        let envelope = Envelope { id, from: delivery.sender, ..template.clone() };
-        match self.endpoint.doors.get(delivery.target.0) {
+        let id = envelope.id;
+        match self.endpoint.doors.get(exit.0) {
             None | Some(Door::Closed) => Err(Answer::internal_fault()),
             Some(Door::Dummy) => {
-                info!(self.log, "discarded"; "id" => %id, "recipients" => delivery.recipients.len());
+                info!(self.log, "discarded"; "id" => %id, "recipients" => recipients.len());
                 Ok(())
             }
-            Some(Door::Queue(accept)) => {
-                let message =
-                    Accept { envelope, recipients: delivery.recipients, body: body.clone() };
+            Some(Door::Queue { accept, .. }) => {
+                let message = Accept { envelope, recipients, body: body.clone(), undecided };
                 match accept.send(message).await {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(r)) => Err(Answer::new(r.code, r.status, r.text)),
@@ -450,6 +469,17 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Tells every queue that took a copy what becomes of it; false if one of them could not be told.
+    async fn decide(&self, taken: &[(Exit, EnvelopeId)], keep: bool) -> bool {
+        let mut all = true;
+        for (exit, id) in taken {
+            if let Some(Door::Queue { decide, .. }) = self.endpoint.doors.get(exit.0) {
+                all &= matches!(decide.send(Decide { id: *id, keep }).await, Ok(true));
+            }
+        }
+        all
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Accept {
     pub envelope: Envelope,
     pub recipients: Vec<Recipient>,
     pub body: Body,
+    /// The message goes to several queues: this one keeps it off its schedule until `Decide` comes.
+    pub undecided: bool,
 }
 
 /// Why a message is not taken now.
@@ -22,6 +24,18 @@ pub struct Refusal {
     pub code: u16,
     pub status: Enhanced,
     pub text: String,
+}
+
+/// Endpoint -> Queue: all queues of the message have it, or it is withdrawn. `false`: there was nothing to decide. Without an answer, or
+/// without the question, the next start withdraws it; no client was told that it was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Decide {
+    pub id: EnvelopeId,
+    pub keep: bool,
+}
+
+impl Message for Decide {
+    type Result = bool;
 }
 
 impl Message for Accept {

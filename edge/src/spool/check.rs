@@ -148,7 +148,9 @@ impl Segment {
             if !wanted(&found) || !(found.head.kind == Kind::Inline || is_whole(spool, &found)?) {
                 continue;
             }
+            // Whether it was decided is no longer known: a copy too many is better than none.
             let read = serde_json::from_slice::<Accepted>(found.envelope).ok();
+            let read = read.map(|accepted| Accepted { undecided: false, ..accepted });
             let rows = read
                 .filter(|accepted| accepted.envelope.id == id)
                 .and_then(|accepted| Rows::new(&accepted, found.head.body_length).ok());

@@ -57,6 +57,11 @@ pub enum Job {
         now: Timestamp,
         call: Call<bool>,
     },
+    Decide {
+        id: EnvelopeId,
+        keep: bool,
+        call: Call<bool>,
+    },
     /// From the check: a message that is only in the segments.
     Recover {
         recovery: Box<Recovery>,
@@ -137,7 +142,10 @@ impl Job {
                 }
                 call.finish(end);
             }
-            Job::Retry { call, .. } | Job::Recover { call, .. } | Job::Mend { call, .. } => {
+            Job::Retry { call, .. }
+            | Job::Decide { call, .. }
+            | Job::Recover { call, .. }
+            | Job::Mend { call, .. } => {
                 call.finish(end);
             }
             Job::Checked { call, .. } => call.finish(end),
@@ -413,6 +421,10 @@ impl Committer {
             Job::Retry { batch, now, call } => {
                 call.value = Some(Ok(work::retry_now(draft, *batch, *now)?));
             }
+            Job::Decide { id, keep, call } => {
+                let decided = work::decide(draft, *id, *keep, &mut sum.effects)?;
+                call.value = Some(Ok(decided));
+            }
             Job::Recover { recovery, call } => {
                 call.value = Some(Ok(recover(draft, recovery, &mut sum)?));
             }
@@ -557,6 +569,7 @@ impl Job {
             Job::Take { .. }
             | Job::Journal { .. }
             | Job::Retry { .. }
+            | Job::Decide { .. }
             | Job::Recover { .. }
             | Job::Mend { .. }
             | Job::Checked { .. } => 0,
@@ -570,7 +583,10 @@ impl Job {
             }
             Job::Take { call, .. } => call.value = Some(Err(error)),
             Job::Settle { call, .. } => call.value = Some(Err(error)),
-            Job::Retry { call, .. } | Job::Recover { call, .. } | Job::Mend { call, .. } => {
+            Job::Retry { call, .. }
+            | Job::Decide { call, .. }
+            | Job::Recover { call, .. }
+            | Job::Mend { call, .. } => {
                 call.value = Some(Err(error));
             }
         }

@@ -363,6 +363,10 @@ impl Spool for DiskSpool {
         self.ask(|call| Job::Retry { batch, now, call })
     }
 
+    fn decide(&self, id: EnvelopeId, keep: bool) -> Ticket<bool> {
+        self.ask(|call| Job::Decide { id, keep, call })
+    }
+
     fn due(
         &self,
         after: Option<(Timestamp, BatchId)>,
@@ -370,6 +374,10 @@ impl Spool for DiskSpool {
         limit: usize,
     ) -> Result<Vec<Due>, SpoolError> {
         read::due(&*self.database, after, until, limit)
+    }
+
+    fn undecided(&self) -> Result<Vec<EnvelopeId>, SpoolError> {
+        read::undecided(&*self.database)
     }
 
     fn leases(&self) -> Result<Vec<Lease>, SpoolError> {

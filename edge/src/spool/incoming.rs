@@ -3,7 +3,9 @@
 use std::io;
 
 use posthaste_mail::envelope::EnvelopeId;
-use posthaste_mail::queue::record::{Accepted, BatchId, BatchRecord, BodyPlace, RecipientRecord};
+use posthaste_mail::queue::record::{
+    Accepted, BatchId, BatchRecord, BodyPlace, Hold, RecipientRecord, UNDECIDED,
+};
 use sled::IVec;
 
 use super::SpoolError;
@@ -50,16 +52,29 @@ impl Rows {
                 due: envelope.arrived,
                 attempts: 0,
                 lease: None,
-                hold: None,
+                hold: accepted.undecided.then(|| Hold {
+                    reason: "other queues have to take the message too".to_string(),
+                    by: UNDECIDED.to_string(),
+                    since: envelope.arrived,
+                }),
                 last_attempt: None,
                 last_failure: None,
             };
             row(Table::Batch, &batch_key(id), Sealed::new(&record)?);
-            row(Table::Due, &due_key(record.due, id), Sealed::new(destination)?);
+            if !accepted.undecided {
+                row(Table::Due, &due_key(record.due, id), Sealed::new(destination)?);
+            }
             for (recipient, number) in recipients.iter().zip(0u32..) {
                 let record = RecipientRecord::new(recipient.clone());
                 row(Table::Recipient, &recipient_key(id, number), Sealed::new(&record)?);
             }
+        }
+        if accepted.undecided {
+            // Found again at the next start, and withdrawn, if nobody decides.
+            others.extend((0u32..).take(accepted.batches.len()).map(|index| {
+                let id = BatchId { envelope: envelope.id, index };
+                (Table::Lease, IVec::from(&batch_key(id)[..]), IVec::from(&[]))
+            }));
         }
         let rows = Rows {
             id: envelope.id,

@@ -191,6 +191,10 @@ impl Spool for MemorySpool {
         self.change(|draft, _| work::retry_now(draft, batch, now))
     }
 
+    fn decide(&self, id: EnvelopeId, keep: bool) -> Ticket<bool> {
+        self.change(|draft, change| work::decide(draft, id, keep, &mut change.effects))
+    }
+
     fn due(
         &self,
         after: Option<(Timestamp, BatchId)>,
@@ -198,6 +202,10 @@ impl Spool for MemorySpool {
         limit: usize,
     ) -> Result<Vec<Due>, SpoolError> {
         read::due(&self.state().shelf, after, until, limit)
+    }
+
+    fn undecided(&self) -> Result<Vec<EnvelopeId>, SpoolError> {
+        read::undecided(&self.state().shelf)
     }
 
     fn leases(&self) -> Result<Vec<Lease>, SpoolError> {

@@ -198,6 +198,10 @@ pub trait Spool: Send + Sync + 'static {
     /// Makes a waiting batch due now; false when it is under lease, held, or due already.
     fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool>;
 
+    /// Decides about a message that was accepted `undecided`: keeps it, or takes it out as if it had never come. False when there is
+    /// nothing to decide.
+    fn decide(&self, id: EnvelopeId, keep: bool) -> Ticket<bool>;
+
     // What follows reads, and may block on the disk: call it on a blocking thread.
 
     /// The schedule in order of time, from after `after` up to and including `until`. Leased batches appear at their provisional time,
@@ -211,6 +215,9 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Every lease that is stored, whoever took it.
     fn leases(&self) -> Result<Vec<Lease>, SpoolError>;
+
+    /// Messages that wait for a decision; after a start, of clients that never got an answer.
+    fn undecided(&self) -> Result<Vec<EnvelopeId>, SpoolError>;
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError>;
 

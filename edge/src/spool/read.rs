@@ -40,18 +40,36 @@ pub fn due(
 }
 
 pub fn leases(shelf: &dyn Shelf) -> Result<Vec<Lease>, SpoolError> {
-    let mut keys = Vec::new();
-    shelf.scan(Table::Lease, Bound::Unbounded, Bound::Unbounded, &mut |key, _| {
-        keys.push(key.clone());
-        Step::On
-    })?;
     let mut found = Vec::new();
-    for key in keys {
+    for key in in_hand(shelf)? {
         let Some(value) = shelf.get(Table::Batch, &key)? else { continue };
         let batch = verified::<BatchRecord>(shelf, Table::Batch, &key, &value).ok();
         found.extend(batch.and_then(|batch| batch.lease));
     }
     Ok(found)
+}
+
+/// Messages about which nobody has decided, each once.
+pub fn undecided(shelf: &dyn Shelf) -> Result<Vec<EnvelopeId>, SpoolError> {
+    let mut found = Vec::new();
+    for key in in_hand(shelf)? {
+        let Some(value) = shelf.get(Table::Batch, &key)? else { continue };
+        let batch = verified::<BatchRecord>(shelf, Table::Batch, &key, &value).ok();
+        if batch.is_some_and(|batch| batch.is_undecided()) {
+            found.extend(batch_of(&key).map(|id| id.envelope));
+        }
+    }
+    found.dedup();
+    Ok(found)
+}
+
+fn in_hand(shelf: &dyn Shelf) -> Result<Vec<sled::IVec>, SpoolError> {
+    let mut keys = Vec::new();
+    shelf.scan(Table::Lease, Bound::Unbounded, Bound::Unbounded, &mut |key, _| {
+        keys.push(key.clone());
+        Step::On
+    })?;
+    Ok(keys)
 }
 
 pub fn load(shelf: &dyn Shelf, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {

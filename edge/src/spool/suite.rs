@@ -84,7 +84,7 @@ pub fn message(seed: u64, batches: &[u32]) -> Accepted {
         let people = (0..*count).map(|i| Recipient::new(recipient(b, i))).collect();
         (DestinationKey::of_host(&recipient(b, 0)), people)
     });
-    Accepted { envelope, batches: batches.collect() }
+    Accepted { envelope, batches: batches.collect(), undecided: false }
 }
 
 pub fn content(seed: u64, length: usize) -> Vec<u8> {
@@ -207,6 +207,7 @@ on_both! {
     a_journaled_delivery_is_not_tried_again
     a_late_report_leaves_the_journal_alone
     retry_moves_the_schedule
+    an_undecided_message_is_off_the_schedule
     unknown_things_are_not_found
     bad_messages_are_refused_and_spoil_nothing
     failed_and_dsn_together
@@ -391,6 +392,32 @@ async fn retry_moves_the_schedule(spool: &dyn Spool) {
     assert!(spool.retry_now(batch(1, 0), later(60)).await.unwrap());
     let due = spool.due(None, later(60), 10).unwrap();
     assert_eq!(due.iter().map(|d| d.at).collect::<Vec<_>>(), [later(60)]);
+    assert_consistent(spool);
+}
+
+async fn an_undecided_message_is_off_the_schedule(spool: &dyn Spool) {
+    for (seed, keep) in [(1, true), (2, false)] {
+        let accepted = Accepted { undecided: true, ..message(seed, &[1, 2]) };
+        spool.accept(accepted, Body::memory(b"x\r\n".to_vec())).await.unwrap();
+        assert_eq!(spool.due(None, later(1), 10).unwrap(), []);
+        assert_eq!(spool.undecided().unwrap(), [id(seed)]);
+        let taken = spool.take(batch(seed, 0), terms(1, NOW), Plan::default(), 1).await.unwrap();
+        assert_eq!(taken.unwrap_err(), NotLeasable::Held);
+        assert!(spool.decide(id(seed), keep).await.unwrap());
+        assert!(!spool.decide(id(seed), keep).await.unwrap()); // once
+        assert_eq!(spool.undecided().unwrap(), []);
+        assert_eq!(spool.due(None, later(1), 10).unwrap().len(), if keep { 2 } else { 0 });
+        assert_eq!(spool.load(id(seed)).unwrap().is_some(), keep);
+        if keep {
+            let taken = take(spool, batch(seed, 0), NOW).await;
+            let done = spool.settle(report(&taken, vec![(0, ok())]), Plan::default(), NOW, 1);
+            done.await.unwrap();
+            let taken = take(spool, batch(seed, 1), NOW).await;
+            let outcomes = vec![(0, ok()), (1, ok())];
+            spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+        }
+        assert_eq!(spool.counts(), Counts::default());
+    }
     assert_consistent(spool);
 }
 

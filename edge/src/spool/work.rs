@@ -17,8 +17,8 @@ use sled::IVec;
 use super::draft::Draft;
 use super::envelope::Entry;
 use super::table::{
-    Table, batch_key, due_key, envelope_key, journal_key, journal_number_of, recipient_key,
-    recipient_of,
+    Table, batch_key, batch_of, due_key, envelope_key, journal_key, journal_number_of,
+    recipient_key, recipient_of,
 };
 use super::{SpoolError, Taken};
 
@@ -157,6 +157,36 @@ pub fn retry_now(draft: &mut Draft<'_>, id: BatchId, now: Timestamp) -> Result<b
     }
 }
 
+/// The decision about a message that waits for it: into the schedule, or out of the queue as if it had never come. False when there is
+/// nothing to decide.
+pub fn decide(
+    draft: &mut Draft<'_>,
+    id: EnvelopeId,
+    keep: bool,
+    effects: &mut Effects,
+) -> Result<bool, SpoolError> {
+    let mut found = false;
+    for key in draft.with_prefix(Table::Batch, &envelope_key(id))?.into_keys() {
+        let Some(batch) = batch_of(&key) else { continue };
+        let Some(before) = draft.get::<BatchRecord>(Table::Batch, &key)? else { continue };
+        if !before.is_undecided() {
+            continue;
+        }
+        found = true;
+        if keep {
+            let after = BatchRecord { hold: None, ..before.clone() };
+            replace_batch(draft, batch, &before, &after)?;
+        } else {
+            remove_batch(draft, batch, &before);
+            effects.batches -= 1;
+        }
+    }
+    if found && !keep {
+        end_envelope(draft, id, effects)?;
+    }
+    Ok(found)
+}
+
 /// Gives a batch the entry in the schedule it should have. True when it lacked one, or it did not verify.
 pub fn mend_due(draft: &mut Draft<'_>, id: BatchId) -> Result<bool, SpoolError> {
     let Some(batch) = draft.get::<BatchRecord>(Table::Batch, &batch_key(id))? else {
@@ -219,7 +249,7 @@ fn replace_batch(
             draft.put(Table::Due, &due_key(at, id), &after.destination)?;
         }
     }
-    match (before.lease.is_some(), after.lease.is_some()) {
+    match (in_hand(before), in_hand(after)) {
         (false, true) => draft.set(Table::Lease, IVec::from(&key), Some(IVec::from(&[]))),
         (true, false) => draft.remove(Table::Lease, &key),
         (true, true) | (false, false) => {}
@@ -233,9 +263,14 @@ fn remove_batch(draft: &mut Draft<'_>, id: BatchId, before: &BatchRecord) {
     if let Some(at) = scheduled(before) {
         draft.remove(Table::Due, &due_key(at, id));
     }
-    if before.lease.is_some() {
+    if in_hand(before) {
         draft.remove(Table::Lease, &key);
     }
+}
+
+/// Whether the table of leases names a batch: somebody attempts it, or has not decided about it yet.
+fn in_hand(batch: &BatchRecord) -> bool {
+    batch.lease.is_some() || batch.is_undecided()
 }
 
 /// When the schedule shows a batch: a held one not at all.

@@ -125,11 +125,24 @@ pub enum JournalEntry {
     Settled(Outcome),
 }
 
+impl BatchRecord {
+    /// Not accepted yet: the other queues of the same message have not answered.
+    pub fn is_undecided(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.by == UNDECIDED)
+    }
+}
+
+/// Who holds a message that is not accepted yet.
+pub const UNDECIDED: &str = "intake";
+
 /// A newly accepted envelope, split and ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     pub envelope: Envelope,
     pub batches: Vec<(DestinationKey, Vec<Recipient>)>,
+    /// Other queues have to take the same message before anybody hears of it: it waits for the decision, off the schedule.
+    #[serde(default)]
+    pub undecided: bool,
 }
 
 impl Accepted {

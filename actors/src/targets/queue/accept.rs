@@ -13,8 +13,9 @@ use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::status::Enhanced;
 use posthaste_mail::time::Timestamp;
 
-use crate::messages::intake::{Accept, Refusal};
+use crate::messages::intake::{Accept, Decide, Refusal};
 use crate::targets::queue::QueueActor;
+use crate::targets::queue::operator::Wake;
 
 impl Handler<Accept> for QueueActor {
     type Result = ResponseFuture<Result<EnvelopeId, Refusal>>;
@@ -27,7 +28,8 @@ impl Handler<Accept> for QueueActor {
         }
         let id = message.envelope.id;
         let batches = split(&self.deps.splitting, message.recipients);
-        let accepted = Accepted { envelope: message.envelope, batches };
+        let undecided = message.undecided;
+        let accepted = Accepted { envelope: message.envelope, batches, undecided };
         let stored = Stored {
             id,
             due: accepted.envelope.arrived,
@@ -50,7 +52,9 @@ impl Handler<Accept> for QueueActor {
                 Ok(()) => {
                     line.log(&log, id);
                     trace.note(&name, id, event);
-                    me.do_send(stored);
+                    if !undecided {
+                        me.do_send(stored);
+                    }
                     Ok(id)
                 }
                 Err(error) => {
@@ -106,6 +110,33 @@ impl AcceptedLine {
     fn log(&self, log: &slog::Logger, id: EnvelopeId) {
         info!(log, "accepted"; "id" => %id, "from" => &self.from, "message_id" => &self.message_id,
             "recipients" => self.recipients, "size" => self.size);
+    }
+}
+
+impl Handler<Decide> for QueueActor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, message: Decide, ctx: &mut Context<Self>) -> Self::Result {
+        let Decide { id, keep } = message;
+        let ticket = self.deps.spool.decide(id, keep);
+        let (me, log) = (ctx.address(), self.deps.log.clone());
+        let due = self.deps.clock.now();
+        Box::pin(async move {
+            match ticket.await {
+                Ok(decided) => {
+                    if decided && keep {
+                        me.do_send(Wake { batch: BatchId { envelope: id, index: 0 }, due });
+                    } else if decided {
+                        info!(log, "withdrawn"; "id" => %id);
+                    }
+                    decided
+                }
+                Err(error) => {
+                    warn!(log, "decision could not be stored"; "id" => %id, "cause" => %error);
+                    false
+                }
+            }
+        })
     }
 }
 

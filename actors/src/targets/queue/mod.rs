@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, watch};
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::spool::{Due, Spool, SpoolError};
+use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::fair::Fair;
 use posthaste_mail::queue::lease::{Boot, Lease};
 use posthaste_mail::queue::record::BatchId;
@@ -262,7 +263,9 @@ impl Actor for QueueActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (spool, life, me) = (Arc::clone(&self.deps.spool), self.state.life, ctx.address());
         self.deps.runtime.spawn_blocking(move || {
-            me.do_send(LeasesRead { life, leases: spool.leases() });
+            // Undecided messages of a process that is gone: their clients were never told that they are kept.
+            let undecided = if life == 0 { spool.undecided() } else { Ok(Vec::new()) };
+            me.do_send(LeasesRead { life, leases: spool.leases(), undecided });
         });
         ctx.run_interval(TICK, |queue, ctx| {
             queue.turn_wheel();
@@ -285,6 +288,7 @@ impl Supervised for QueueActor {
 struct LeasesRead {
     life: u64,
     leases: Result<Vec<Lease>, SpoolError>,
+    undecided: Result<Vec<EnvelopeId>, SpoolError>,
 }
 
 impl actix::Message for LeasesRead {
@@ -307,6 +311,11 @@ impl Handler<LeasesRead> for QueueActor {
                 Vec::new()
             }
         };
+        for id in message.undecided.unwrap_or_default() {
+            info!(self.deps.log, "unfinished message withdrawn"; "id" => %id);
+            let ticket = self.deps.spool.decide(id, false);
+            self.deps.runtime.spawn(async move { drop(ticket.await) });
+        }
         let now = self.deps.clock.now();
         let mut abandoned = 0;
         for lease in leases {
@@ -379,10 +388,8 @@ impl Handler<PageRead> for QueueActor {
 }
 
 /// Behind every batch of its moment.
-const LAST_BATCH: BatchId = BatchId {
-    envelope: posthaste_mail::envelope::EnvelopeId::from_bytes([0xff; 16]),
-    index: u32::MAX,
-};
+const LAST_BATCH: BatchId =
+    BatchId { envelope: EnvelopeId::from_bytes([0xff; 16]), index: u32::MAX };
 
 impl Handler<WaitingLong> for QueueActor {
     type Result = ();

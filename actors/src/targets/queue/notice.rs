@@ -131,7 +131,7 @@ impl Writer {
             info!(self.log, "notification made"; "id" => %envelope.id, "dsn_id" => %id,
                 "recipient" => %notification.to, "way" => &way.name);
             self.made.lock().unwrap_or_else(PoisonError::into_inner).push((id, self.now, keys));
-            stored.push((Accepted { envelope: notice, batches }, body.clone()));
+            stored.push((Accepted { envelope: notice, batches, undecided: false }, body.clone()));
         }
         stored
     }

@@ -172,10 +172,10 @@ async fn retry(
     }
 }
 
-/// Operator's task -> Queue: this batch is due earlier now.
-struct Wake {
-    batch: BatchId,
-    due: Timestamp,
+/// Operator's task, or a decision -> Queue: this batch, and those after it, are due earlier than the schedule was read.
+pub(super) struct Wake {
+    pub(super) batch: BatchId,
+    pub(super) due: Timestamp,
 }
 
 impl Message for Wake {

@@ -29,7 +29,7 @@ impl Handler<Deliver> for QueueActor {
             ..(*message.envelope).clone()
         };
         let recipients = message.recipients.iter().map(|(_, r)| r.clone()).collect();
-        let accept = Accept { envelope, recipients, body: message.body.clone() };
+        let accept = Accept { envelope, recipients, body: message.body.clone(), undecided: false };
         let (me, log) = (ctx.address(), self.deps.log.clone());
         let work = async move {
             let outcome = match me.send(accept).await {
