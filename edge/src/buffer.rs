@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::body::Body;
 
 /// Content up to this many octets stays in memory.
-pub const MEMORY_LIMIT: usize = 1 << 20;
+pub const MEMORY_LIMIT: usize = 256 << 10;
 /// Octets gathered for one write to the file.
 const CHUNK: usize = 256 << 10;
 

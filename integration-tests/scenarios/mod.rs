@@ -5,6 +5,7 @@ mod check_reports_all_mistakes;
 mod intake_refuses;
 mod kill9_under_load_loses_nothing;
 mod mail_exchanger_choice;
+mod memory_stays_bounded;
 mod message_arrives_byte_for_byte;
 mod operator_socket_takes_garbage;
 mod panics_lose_nothing;
