@@ -36,7 +36,7 @@ fn of_a_whole_mail_server_only_these_are_missing() {
             "96: modify: unknown directive dkim",
             "107: target.remote world: limits cannot be used: it is not supported in target.remote by this version",
             "111: target.remote world: mx_auth cannot be used: it is not supported in target.remote by this version",
-            "130: module imap is not implemented",
+            "129: module imap is not implemented",
         ]
     );
 }
