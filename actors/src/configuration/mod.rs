@@ -5,6 +5,11 @@
 
 pub mod modules;
 
+#[cfg(test)]
+mod mail_server;
+#[cfg(test)]
+mod sample;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,18 +34,21 @@ use crate::targets::remote::settings::{self as remote, RemoteSettings};
 use modules::MODULES;
 
 /// What a configured target is.
+#[derive(Debug)]
 pub enum TargetSettings {
     Queue(Box<QueueSettings>),
     Remote(Box<RemoteSettings>),
     Dummy,
 }
 
+#[derive(Debug)]
 pub struct Target {
     pub name: String,
     /// `None`: its block has problems.
     pub settings: Option<TargetSettings>,
 }
 
+#[derive(Debug)]
 pub struct Configuration {
     pub hostname: String,
     pub state_dir: PathBuf,

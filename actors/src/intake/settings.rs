@@ -15,6 +15,7 @@ use crate::intake::auth::Authenticator;
 use crate::intake::limits::SharedLimits;
 use crate::routing::{self, Routing};
 
+#[derive(Debug)]
 pub struct EndpointSettings {
     pub name: String,
     pub kind: &'static str,

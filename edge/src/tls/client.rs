@@ -40,7 +40,7 @@ impl fmt::Display for HandshakeError {
 }
 
 /// Contexts made once and shared by all sessions of a target.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ClientTls {
     opportunistic: Arc<SslContext>,
 }

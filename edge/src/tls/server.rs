@@ -33,7 +33,7 @@ impl fmt::Display for ServerTlsError {
 
 impl std::error::Error for ServerTlsError {}
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ServerTls(Arc<SslContext>);
 
 impl ServerTls {

@@ -11,6 +11,7 @@ use crate::configuration::Reader;
 use crate::exit::Exit;
 use crate::routing;
 
+#[derive(Debug)]
 pub struct QueueSettings {
     pub location: PathBuf,
     pub target: Exit,
@@ -22,7 +23,7 @@ pub struct QueueSettings {
 }
 
 /// How notifications are made and where they go.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Bounce {
     pub pipeline: routing::Routing,
     pub hostname: Domain,

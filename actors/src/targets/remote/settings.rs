@@ -14,6 +14,7 @@ use posthaste_mail::pool::Keeping;
 
 use crate::configuration::Reader;
 
+#[derive(Debug)]
 pub struct RemoteSettings {
     pub hostname: Domain,
     pub port: u16,
