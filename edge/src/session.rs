@@ -209,6 +209,11 @@ impl Session {
         D: Future<Output = Result<(), Failure>>,
     {
         let pipelining = self.capabilities.pipelining;
+        let count = recipients.len();
+        // RFC 5321 §4.1.4: a MAIL inside an open transaction is out of sequence; RSET ends what the last one left open.
+        if self.needs_reset && !self.refresh().await {
+            return Ending::lost(count, lost(Stage::Rset, &io::ErrorKind::UnexpectedEof.into()));
+        }
         let mut transaction = Transaction::new(self.dialect, pipelining, mail, recipients);
         let mut before_dot = Some(before_dot);
         loop {

@@ -340,7 +340,8 @@ fn offer_elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
 /// One failure from all: temporary if any is, and of those the most telling; else what the most preferred exchanger said.
 fn overall(troubles: &[Failure]) -> Failure {
     let weight = |cause: Cause| match cause {
-        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted => 6,
+        // A real trouble met before we called the attempt off tells more, and counts.
+        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted => 0,
         Cause::TlsMissing | Cause::TlsUnproven | Cause::MxNotAllowed | Cause::PolicyUnavailable => {
             5
         }

@@ -30,7 +30,12 @@ pub struct Lease {
 impl Lease {
     /// May somebody else take the batch?
     pub fn is_void(&self, boot: &Boot, now: Timestamp) -> bool {
-        (self.boot.node == boot.node && self.boot.number != boot.number) || now >= self.deadline
+        if self.boot.node == boot.node {
+            // Of our own process only the holder can say: a clock that is set forward ends no task.
+            self.boot.number != boot.number
+        } else {
+            now >= self.deadline
+        }
     }
 }
 
@@ -41,7 +46,7 @@ mod tests {
     use crate::envelope::EnvelopeId;
 
     #[test]
-    fn a_lease_ends_with_its_boot_or_its_deadline() {
+    fn a_lease_ends_with_its_boot_or_elsewhere_at_its_deadline() {
         let boot = |node: &str, number| Boot { node: node.into(), number };
         let lease = Lease {
             batch: BatchId {
@@ -53,7 +58,7 @@ mod tests {
             taken: Timestamp::from_secs(10),
             deadline: Timestamp::from_secs(100),
         };
-        assert!(!lease.is_void(&boot("a", 7), Timestamp::from_secs(99)));
+        assert!(!lease.is_void(&boot("a", 7), Timestamp::from_secs(9999)));
         assert!(lease.is_void(&boot("a", 8), Timestamp::from_secs(11))); // the old process is gone
         assert!(!lease.is_void(&boot("b", 8), Timestamp::from_secs(99))); // another machine's word holds
         assert!(lease.is_void(&boot("b", 8), Timestamp::from_secs(100)));

@@ -114,6 +114,8 @@ pub struct Settlement {
     pub ended: Vec<Ended>,
     /// Recipients that wait for another attempt, with why.
     pub waiting: Vec<(u32, Failure)>,
+    /// Attempts made so far, this one included if it counts.
+    pub attempts: u32,
 }
 
 /// Everything `settle` looks at.
@@ -134,8 +136,13 @@ pub fn settle(
 ) -> Settlement {
     let current = books.batch.lease.as_ref().is_some_and(|lease| *lease == report.lease);
     let mut batch = books.batch;
-    let mut settlement =
-        Settlement { batch: None, changed: Vec::new(), ended: Vec::new(), waiting: Vec::new() };
+    let mut settlement = Settlement {
+        batch: None,
+        changed: Vec::new(),
+        ended: Vec::new(),
+        waiting: Vec::new(),
+        attempts: batch.attempts,
+    };
     let mut counted = false;
     let mut unknown = false;
     let mut last_failure = None;
@@ -189,8 +196,14 @@ pub fn settle(
         // Waiting for a limit, a slot or a suspension is not an attempt.
         if !counted {
             batch.attempts = batch.attempts.saturating_sub(1);
+            settlement.attempts = batch.attempts;
         }
-        if counted && plan.gives_up(batch.attempts, batch.arrived, now) {
+        let over = if counted {
+            plan.gives_up(batch.attempts, batch.arrived, now)
+        } else {
+            plan.is_too_old(batch.arrived, now)
+        };
+        if over {
             for (index, record, failure) in pending.drain(..) {
                 settlement.fail(index, record, failure, true, now);
             }
@@ -376,7 +389,7 @@ mod tests {
         let again = |number, now| take(id(), &batch, &terms(number, now), &plan, &mut Dice::new(1));
         assert_eq!(again(1, NOW), Err(NotLeasable::Leased));
         assert_eq!(again(2, NOW), Err(NotLeasable::Abandoned(lease.clone()))); // we were restarted
-        assert_eq!(again(1, lease.deadline), Err(NotLeasable::Abandoned(lease)));
+        assert_eq!(again(1, lease.deadline), Err(NotLeasable::Leased)); // only its holder ends it
     }
 
     #[test]
@@ -416,6 +429,15 @@ mod tests {
         let plan = Plan { max_tries: 3, ..Plan::default() };
         let run = Run { plan, outcomes: vec![(0, soft())], attempts_before: 2, ..Run::default() };
         let settlement = run.settle();
+        assert_eq!(settlement.batch, None);
+        assert!(matches!(settlement.ended[0].end, End::Failed { gave_up: true, .. }));
+    }
+
+    #[test]
+    fn a_postponed_batch_grows_old_as_well() {
+        let plan = Plan { max_age: Some(Duration::from_secs(1)), ..Plan::default() };
+        let postponed = Outcome::Postponed(Failure::new(Cause::OwnLimit, "destination limit"));
+        let settlement = Run { plan, outcomes: vec![(0, postponed)], ..Run::default() }.settle();
         assert_eq!(settlement.batch, None);
         assert!(matches!(settlement.ended[0].end, End::Failed { gave_up: true, .. }));
     }

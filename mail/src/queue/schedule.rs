@@ -85,7 +85,12 @@ impl Plan {
     /// Is the batch at its end after `done` attempts?
     pub fn gives_up(&self, done: u32, arrived: Timestamp, now: Timestamp) -> bool {
         // Fewer than one attempt would be no delivery at all: 0 and 1 both mean one.
-        done >= self.max_tries.max(1) || self.max_age.is_some_and(|age| now.since(arrived) >= age)
+        done >= self.max_tries.max(1) || self.is_too_old(arrived, now)
+    }
+
+    /// `max_age` is over, however many attempts were made.
+    pub fn is_too_old(&self, arrived: Timestamp, now: Timestamp) -> bool {
+        self.max_age.is_some_and(|age| now.since(arrived) >= age)
     }
 }
 

@@ -204,7 +204,13 @@ impl Transaction {
         self.odd_code_ends_sync(reply);
         self.mail_refused = true;
         self.waiting.clear();
-        let failure = reply.failure(Stage::Mail);
+        // RFC 5321 §4.2.3: 503 to MAIL speaks of the order of commands, not of the message.
+        let failure = if reply.code == 503 {
+            self.in_sync = false;
+            Failure::new(Cause::Protocol(Stage::Mail), format!("MAIL refused: {}", reply.text()))
+        } else {
+            reply.failure(Stage::Mail)
+        };
         for fate in &mut self.fates {
             *fate = Some(Fate::Refused(failure.clone()));
         }
@@ -380,6 +386,14 @@ pub struct Ending {
     pub needs_reset: bool,
 }
 
+impl Ending {
+    /// No transaction was made, because the session is gone.
+    pub fn lost(recipients: usize, failure: Failure) -> Ending {
+        let fates = vec![Fate::Refused(failure); recipients];
+        Ending { fates, in_sync: false, needs_reset: false }
+    }
+}
+
 /// RFC 5321 §4.5.3.1.10: 452 to RCPT says "too many recipients"; 552 is the old code for it, but only where the status does not say
 /// something else (5.3.4 too large, 5.2.2 mailbox full). LMTP replies are about the mailbox and stay what they are.
 fn too_many(reply: &Reply, dialect: Dialect) -> Option<Failure> {
@@ -493,6 +507,13 @@ mod tests {
         assert!(ending.in_sync);
         let (said, _) = STEPPED.run(&["451 later"]);
         assert_eq!(said, "M ");
+    }
+
+    #[test]
+    fn mail_out_of_sequence_is_no_verdict() {
+        let (_, ending) = STEPPED.run(&["503 5.5.1 nested MAIL"]);
+        assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
+        assert!(!ending.in_sync);
     }
 
     #[test]
