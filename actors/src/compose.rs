@@ -38,7 +38,7 @@ use crate::root::{Child, Family, INTERNAL_ERROR, QueueEars, RootSupervisor, watc
 use crate::targets::dummy::DummyActor;
 use crate::targets::queue::notice::{Way, Ways};
 use crate::targets::queue::settings::QueueSettings;
-use crate::targets::queue::{Deps as QueueDeps, QueueActor};
+use crate::targets::queue::{Deps as QueueDeps, QueueActor, ReadAgain};
 use crate::targets::remote::RemoteDeliveryActor;
 use crate::targets::remote::ports::Network;
 use crate::targets::remote::settings::RemoteSettings;
@@ -295,6 +295,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         let Some(TargetSettings::Queue(settings)) = &target.settings else { continue };
         let Some(unborn) = kin.queues.get_mut(place).and_then(Option::take) else { continue };
         let address = unborn.address();
+        let queue_address = address.clone();
         ears.push(QueueEars {
             suspended: address.clone().recipient(),
             resumed: address.clone().recipient(),
@@ -308,7 +309,8 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             accept: address.recipient(),
         });
         let deps = queue_deps(&start, &runtime, &trace, &fatal, &kin, place, target, settings)?;
-        watch_spool(&deps, &runtime);
+        let again: Recipient<ReadAgain> = queue_address.recipient();
+        watch_spool(&deps, &runtime, again);
         births.add(&target.name, "target.queue", unborn, QueueActor::new(deps), Intensity::QUEUE);
     }
     let doors = Arc::new(kin.doors.clone());
@@ -337,6 +339,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     };
     let admin = AdminActor::new(crate::admin::Deps {
         path: configuration.admin_socket.clone(),
+        listening: None,
         runtime: runtime.clone(),
         desk: Arc::new(desk),
     });
@@ -565,7 +568,7 @@ fn queue_deps(
 }
 
 /// A spool that breaks ends the process; the check of bodies against records runs while deliveries have begun.
-fn watch_spool(deps: &QueueDeps, runtime: &Handle) {
+fn watch_spool(deps: &QueueDeps, runtime: &Handle, again: Recipient<ReadAgain>) {
     let (mut broken, fatal, name) = (deps.spool.broken(), deps.fatal.clone(), deps.name.clone());
     runtime.spawn(async move {
         let reason = match broken.wait_for(Option::is_some).await {
@@ -582,6 +585,9 @@ fn watch_spool(deps: &QueueDeps, runtime: &Handle) {
             }
             for id in &found.requeued {
                 warn!(log, "message found in the spool and queued again"; "id" => %id);
+            }
+            if found.requeued.len() + found.restored.len() > 0 || found.unscheduled > 0 {
+                again.do_send(ReadAgain);
             }
             info!(log, "spool checked"; "requeued" => found.requeued.len(),
                 "restored" => found.restored.len(), "missing" => found.missing.len(),
@@ -623,6 +629,7 @@ fn endpoint(
         sessions: Arc::new(Semaphore::new(MOST_SESSIONS)),
         counters: Arc::new(Counters::default()),
         draining: Arc::new(watch::Sender::new(false)),
+        listening: std::collections::HashMap::new(),
     });
     births.add(&settings.name, settings.kind, Unborn::conceive(), actor, Intensity::SERVICE);
 }

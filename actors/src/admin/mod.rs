@@ -71,39 +71,30 @@ pub struct Deps {
     pub path: PathBuf,
     pub runtime: tokio::runtime::Handle,
     pub desk: Arc<Desk>,
-}
-
-#[derive(Default)]
-struct State {
-    listening: Option<AbortHandle>,
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.abort();
-        }
-    }
+    /// The task of the listener; it outlives a fall of the actor.
+    pub listening: Option<AbortHandle>,
 }
 
 pub struct AdminActor {
     deps: Deps,
-    state: State,
 }
 
 impl AdminActor {
     pub fn new(deps: Deps) -> AdminActor {
-        AdminActor { deps, state: State::default() }
+        AdminActor { deps }
     }
 
     fn listen(&mut self, ctx: &mut Context<Self>) {
+        if self.deps.listening.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
         let (path, desk) = (self.deps.path.clone(), Arc::clone(&self.deps.desk));
         let _inside = self.deps.runtime.enter();
         match Listener::unix(&path, 0o660) {
             Ok(listener) => {
                 info!(desk.log, "operator socket open"; "path" => path.display().to_string());
                 let task = self.deps.runtime.spawn(serve(listener, desk));
-                self.state.listening = Some(task.abort_handle());
+                self.deps.listening = Some(task.abort_handle());
             }
             Err(e) => {
                 error!(desk.log, "operator socket cannot be opened";
@@ -144,9 +135,8 @@ impl Actor for AdminActor {
 }
 
 impl Supervised for AdminActor {
-    fn restarting(&mut self, _: &mut Context<Self>) {
-        self.state = State::default();
-    }
+    /// There is no state: the listener and its connections are tasks that go on.
+    fn restarting(&mut self, _: &mut Context<Self>) {}
 }
 
 impl Handler<Drain> for AdminActor {

@@ -319,6 +319,7 @@ impl<'a> Reader<'a> {
             self.error_at(circle.place.as_str(), &owner, circle.fault.to_string());
         }
         self.same_places();
+        self.no_queue_circles();
         let log = match crate::log::settings(&globals.log.value, globals.debug.value) {
             Ok(log) => Some(log),
             Err(text) => {
@@ -352,6 +353,23 @@ impl<'a> Reader<'a> {
                      version, put a target.queue in between",
                     settings.name, target.name
                 );
+                self.problems().push(Problem::error(&self.loaded.file, text));
+            }
+        }
+    }
+
+    /// A queue that leads to itself would deliver to itself for ever.
+    fn no_queue_circles(&self) {
+        let targets = self.targets.borrow();
+        let next = |exit: usize| match targets.get(exit).and_then(|t| t.settings.as_ref()) {
+            Some(TargetSettings::Queue(queue)) => Some(queue.target.0),
+            Some(TargetSettings::Remote(_) | TargetSettings::Dummy) | None => None,
+        };
+        for (start, target) in targets.iter().enumerate() {
+            let mut way =
+                std::iter::successors(next(start), |exit| next(*exit)).take(targets.len());
+            if way.any(|exit| exit == start) {
+                let text = format!("queue {} leads back to itself by its target", target.name);
                 self.problems().push(Problem::error(&self.loaded.file, text));
             }
         }

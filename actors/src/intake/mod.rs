@@ -6,6 +6,7 @@ pub mod session;
 pub mod settings;
 pub mod table;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub struct Deps {
     pub counters: Arc<Counters>,
     /// Told to all sessions, also to those of an earlier life of the actor.
     pub draining: Arc<watch::Sender<bool>>,
+    pub listening: Listening,
 }
 
 #[derive(Debug, Default)]
@@ -46,28 +48,22 @@ pub struct Counters {
     turned_away: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
-    listening: Vec<AbortHandle>,
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.listening.iter().for_each(AbortHandle::abort);
-    }
-}
+/// The task of each listener, by its place. They outlive a fall of the actor, so that no connection is refused meanwhile.
+pub type Listening = HashMap<usize, AbortHandle>;
 
 pub struct EndpointActor {
     deps: Deps,
-    state: State,
 }
 
 impl EndpointActor {
     pub fn new(deps: Deps) -> EndpointActor {
-        EndpointActor { deps, state: State::default() }
+        EndpointActor { deps }
     }
 
     fn listen(&mut self, place: usize, ctx: &mut Context<Self>) {
+        if self.deps.listening.get(&place).is_some_and(|task| !task.is_finished()) {
+            return;
+        }
         let Some(address) = self.deps.listen.get(place).cloned() else { return };
         let log = self.deps.endpoint.log.clone();
         let _inside = self.deps.runtime.enter();
@@ -82,7 +78,7 @@ impl EndpointActor {
                     draining: self.deps.draining.subscribe(),
                 };
                 let task = self.deps.runtime.spawn(serve(listener, door));
-                self.state.listening.push(task.abort_handle());
+                self.deps.listening.insert(place, task.abort_handle());
             }
             Err(e) => {
                 error!(log, "cannot listen"; "address" => address.to_string(), "cause" => %e);
@@ -169,17 +165,15 @@ impl Actor for EndpointActor {
 }
 
 impl Supervised for EndpointActor {
-    fn restarting(&mut self, _: &mut Context<Self>) {
-        // The old listeners close here, before `started` opens new ones.
-        self.state = State::default();
-    }
+    /// There is no state: listeners and sessions are tasks that go on.
+    fn restarting(&mut self, _: &mut Context<Self>) {}
 }
 
 impl Handler<Drain> for EndpointActor {
     type Result = ();
 
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
-        self.state = State::default();
+        self.deps.listening.values().for_each(AbortHandle::abort);
         self.deps.draining.send_replace(true);
     }
 }

@@ -20,6 +20,7 @@ use posthaste_mail::address::{Host, Mailbox};
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::pipeline::{Deliveries, Pipeline, Refusal, Transaction};
 use posthaste_mail::status::Enhanced;
+use posthaste_mail::time::Timestamp;
 use posthaste_mail::trace::{Client, Trace};
 use posthaste_mail::wire::server::{
     Answer, Credentials, Dialect, Event, Mail, READ_SIZE, Rcpt, Server, Settings, Step, Tls,
@@ -424,7 +425,7 @@ impl Session {
         }
         if together {
             let keep = results.iter().all(|(_, result)| result.is_ok());
-            if !self.decide(&taken, keep).await
+            if !self.decide(&taken, keep, now).await
                 && let Some((_, result)) = results.first_mut()
                 && result.is_ok()
             {
@@ -472,11 +473,11 @@ impl Session {
     }
 
     /// Tells every queue that took a copy what becomes of it; false if one of them could not be told.
-    async fn decide(&self, taken: &[(Exit, EnvelopeId)], keep: bool) -> bool {
+    async fn decide(&self, taken: &[(Exit, EnvelopeId)], keep: bool, arrived: Timestamp) -> bool {
         let mut all = true;
         for (exit, id) in taken {
             if let Some(Door::Queue { decide, .. }) = self.endpoint.doors.get(exit.0) {
-                all &= matches!(decide.send(Decide { id: *id, keep }).await, Ok(true));
+                all &= matches!(decide.send(Decide { id: *id, keep, arrived }).await, Ok(true));
             }
         }
         all

@@ -5,6 +5,7 @@ use actix::Message;
 use posthaste_edge::body::Body;
 use posthaste_mail::envelope::{Envelope, EnvelopeId, Recipient};
 use posthaste_mail::status::Enhanced;
+use posthaste_mail::time::Timestamp;
 
 /// Endpoint or operator -> Queue: keep this. The answer comes when it is on disk; without an answer nothing is known, and the client
 /// will send again.
@@ -32,6 +33,8 @@ pub struct Refusal {
 pub struct Decide {
     pub id: EnvelopeId,
     pub keep: bool,
+    /// As the envelope says.
+    pub arrived: Timestamp,
 }
 
 impl Message for Decide {

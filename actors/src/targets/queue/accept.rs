@@ -15,7 +15,6 @@ use posthaste_mail::time::Timestamp;
 
 use crate::messages::intake::{Accept, Decide, Refusal};
 use crate::targets::queue::QueueActor;
-use crate::targets::queue::operator::Wake;
 
 impl Handler<Accept> for QueueActor {
     type Result = ResponseFuture<Result<EnvelopeId, Refusal>>;
@@ -117,15 +116,14 @@ impl Handler<Decide> for QueueActor {
     type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, message: Decide, ctx: &mut Context<Self>) -> Self::Result {
-        let Decide { id, keep } = message;
+        let Decide { id, keep, arrived } = message;
         let ticket = self.deps.spool.decide(id, keep);
         let (me, log) = (ctx.address(), self.deps.log.clone());
-        let due = self.deps.clock.now();
         Box::pin(async move {
             match ticket.await {
                 Ok(decided) => {
                     if decided && keep {
-                        me.do_send(Wake { batch: BatchId { envelope: id, index: 0 }, due });
+                        me.do_send(Decided { arrived });
                     } else if decided {
                         info!(log, "withdrawn"; "id" => %id);
                     }
@@ -137,6 +135,25 @@ impl Handler<Decide> for QueueActor {
                 }
             }
         })
+    }
+}
+
+/// Decide -> Queue: a message has come into the schedule, at the moment it arrived.
+struct Decided {
+    arrived: Timestamp,
+}
+
+impl actix::Message for Decided {
+    type Result = ();
+}
+
+impl Handler<Decided> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Decided, ctx: &mut Context<Self>) {
+        self.state.counters.accepted += 1;
+        self.read_again_from(message.arrived);
+        self.read_ahead(ctx);
     }
 }
 

@@ -35,6 +35,7 @@ impl QueueActor {
         let flight = Flight {
             destination: destination.clone(),
             since: now,
+            begun: tokio::time::Instant::now(),
             recipients: 0,
             attempt: 0,
             slot: Some(slot.clone()),

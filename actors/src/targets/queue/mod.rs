@@ -15,7 +15,7 @@ mod relay;
 pub mod settings;
 mod settle;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use actix::{
 };
 use slog::{Logger, info, warn};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::spool::{Due, Spool, SpoolError};
@@ -47,7 +48,9 @@ const TICK: Duration = Duration::from_millis(200);
 const AHEAD: Duration = Duration::from_secs(600);
 /// Entries read at a time, and the most that are kept before more are read.
 const PAGE: usize = 5_000;
-const MOST_KEPT: usize = 20_000;
+const MOST_KEPT: usize = 50_000;
+/// Batches of one destination that are kept; the rest stays on disk, so that a long line keeps nobody else out.
+const MOST_OF_ONE: usize = 2_000;
 /// The longest an attempt may take.
 const LEASE_SPAN: Duration = Duration::from_secs(2 * 3600);
 
@@ -82,9 +85,14 @@ enum Stage {
     Settling,
 }
 
+/// A place in the schedule.
+type Place = (Timestamp, BatchId);
+
 struct Flight {
     destination: DestinationKey,
     since: Timestamp,
+    /// The same on a clock that nobody sets.
+    begun: Instant,
     recipients: usize,
     attempt: u32,
     slot: Option<Slot>,
@@ -107,9 +115,19 @@ struct State {
     /// Self-messages of an earlier life are ignored.
     life: u64,
     recovered: bool,
-    loading: bool,
+    /// A page is being read, up to this moment.
+    loading: Option<Timestamp>,
     /// Up to here the schedule has been read.
-    cursor: Option<(Timestamp, BatchId)>,
+    cursor: Option<Place>,
+    /// Something before the cursor was added while a page was read: the reading goes on from there.
+    rewind: Option<Place>,
+    /// The first entry that was left on disk for want of room, and whose it was.
+    skipped: Option<Place>,
+    skipped_of: HashSet<DestinationKey>,
+    /// Batches on the wheel and in line, by destination.
+    waiting: HashMap<DestinationKey, usize>,
+    /// Attempts that were settled before the leases were read, in this life.
+    settled: HashSet<BatchId>,
     wheel: BTreeMap<(Timestamp, BatchId), DestinationKey>,
     ready: Fair<DestinationKey, BatchId>,
     known: HashMap<BatchId, Stage>,
@@ -124,8 +142,13 @@ impl State {
         State {
             life,
             recovered: false,
-            loading: false,
+            loading: None,
             cursor: None,
+            rewind: None,
+            skipped: None,
+            skipped_of: HashSet::new(),
+            waiting: HashMap::new(),
+            settled: HashSet::new(),
             wheel: BTreeMap::new(),
             ready: Fair::default(),
             known: HashMap::new(),
@@ -152,19 +175,58 @@ impl QueueActor {
         if self.state.known.contains_key(&batch) {
             return;
         }
-        let beyond = self.state.cursor.is_none_or(|cursor| (due, batch) > cursor);
-        let now = self.deps.clock.now();
-        if due <= now && self.state.known.len() < MOST_KEPT {
+        let read = self.state.cursor.is_some_and(|cursor| (due, batch) <= cursor);
+        let being_read = self.state.loading.is_some_and(|until| due <= until);
+        if !read && !being_read {
+            return;
+        }
+        let of_one = self.state.waiting.get(&destination).copied().unwrap_or(0);
+        if of_one >= MOST_OF_ONE || self.state.known.len() >= MOST_KEPT {
+            let place = (due, batch);
+            self.state.skipped = Some(self.state.skipped.map_or(place, |first| first.min(place)));
+            self.state.skipped_of.insert(destination);
+            return;
+        }
+        *self.state.waiting.entry(destination.clone()).or_insert(0) += 1;
+        if due <= self.deps.clock.now() {
             self.state.known.insert(batch, Stage::Ready);
             self.state.ready.push(destination, batch);
-        } else if self.state.known.len() >= MOST_KEPT {
-            // Too much in hand: read again from here when there is room.
-            if !beyond {
-                self.state.cursor = Some((due.minus(Duration::from_micros(1)), batch));
-            }
-        } else if !beyond {
+        } else {
             self.state.known.insert(batch, Stage::Wheel);
             self.state.wheel.insert((due, batch), destination);
+        }
+    }
+
+    /// One batch less on the wheel or in line.
+    fn no_longer_waiting(&mut self, destination: &DestinationKey) {
+        if let Some(count) = self.state.waiting.get_mut(destination) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.state.waiting.remove(destination);
+            }
+        }
+    }
+
+    /// Something was added to the schedule at this moment or after it: it is read again from there.
+    fn read_again_from(&mut self, at: Timestamp) {
+        let before = (at.minus(Duration::from_micros(1)), LAST_BATCH);
+        self.state.cursor = self.state.cursor.map(|cursor| cursor.min(before));
+        if self.state.loading.is_some() {
+            self.state.rewind = Some(self.state.rewind.map_or(before, |first| first.min(before)));
+        }
+    }
+
+    /// What was left on disk for want of room is read when there is some.
+    fn fetch_skipped(&mut self) {
+        let Some((at, _)) = self.state.skipped else { return };
+        let room = self.state.known.len() < MOST_KEPT / 2;
+        let low = |key: &DestinationKey| {
+            self.state.waiting.get(key).copied().unwrap_or(0) < MOST_OF_ONE / 2
+        };
+        if room && self.state.skipped_of.iter().any(low) {
+            self.state.skipped = None;
+            self.state.skipped_of.clear();
+            self.read_again_from(at);
         }
     }
 
@@ -181,17 +243,15 @@ impl QueueActor {
         }
     }
 
-    /// Reads the next page of the schedule, if there is room and it comes near.
+    /// Reads the next page of the schedule, if it comes near. What has no room is left on disk by `schedule`.
     fn read_ahead(&mut self, ctx: &mut Context<Self>) {
         let until = self.deps.clock.now().plus(AHEAD);
-        let near = self.state.cursor.is_none_or(|(at, _)| at < until);
-        if self.state.loading || !self.state.recovered || !near {
+        // A page a second is often enough for what is minutes away.
+        let near = self.state.cursor.is_none_or(|(at, _)| at.plus(Duration::from_secs(1)) < until);
+        if self.state.loading.is_some() || !self.state.recovered || !near {
             return;
         }
-        if self.state.known.len() + PAGE > MOST_KEPT {
-            return;
-        }
-        self.state.loading = true;
+        self.state.loading = Some(until);
         let (spool, after, life) =
             (Arc::clone(&self.deps.spool), self.state.cursor, self.state.life);
         let me = ctx.address();
@@ -209,19 +269,21 @@ impl QueueActor {
             }
             let Ok(permit) = Arc::clone(&self.deps.slots).try_acquire_owned() else { return };
             let Some((destination, batch)) = self.state.ready.pop() else { return };
+            self.no_longer_waiting(&destination);
             self.take_off(batch, destination, Slot::new(permit), ctx);
         }
     }
 
-    /// Flights whose lease ran out: their task is gone, or it would have ended the attempt itself.
+    /// Flights that took longer than any attempt may: their task is gone, or it would have ended the attempt itself.
     fn end_overdue(&mut self, ctx: &mut Context<Self>) {
-        let now = self.deps.clock.now();
         let overdue: Vec<Lease> = self
             .state
             .known
             .values()
             .filter_map(|stage| match stage {
-                Stage::Flying(Flight { lease: Some(lease), .. }) if now >= lease.deadline => {
+                Stage::Flying(Flight { lease: Some(lease), begun, .. })
+                    if begun.elapsed() >= LEASE_SPAN =>
+                {
                     Some(lease.clone())
                 }
                 Stage::Flying(_) | Stage::Wheel | Stage::Ready | Stage::Settling => None,
@@ -265,11 +327,15 @@ impl Actor for QueueActor {
         self.deps.runtime.spawn_blocking(move || {
             // Undecided messages of a process that is gone: their clients were never told that they are kept.
             let undecided = if life == 0 { spool.undecided() } else { Ok(Vec::new()) };
-            me.do_send(LeasesRead { life, leases: spool.leases(), undecided });
+            let leases = spool.leases().map(|leases| {
+                leases.into_iter().map(|lease| (destination(&*spool, lease.batch), lease)).collect()
+            });
+            me.do_send(LeasesRead { life, leases, undecided });
         });
         ctx.run_interval(TICK, |queue, ctx| {
             queue.turn_wheel();
             queue.end_overdue(ctx);
+            queue.fetch_skipped();
             queue.read_ahead(ctx);
             queue.pump(ctx);
         });
@@ -284,10 +350,18 @@ impl Supervised for QueueActor {
     }
 }
 
+/// Whose a leased batch is; one that cannot be read is nobody's.
+fn destination(spool: &dyn Spool, batch: BatchId) -> DestinationKey {
+    let stored = spool.load(batch.envelope).ok().flatten();
+    let found = stored
+        .and_then(|stored| stored.batches.into_iter().find(|(index, _)| *index == batch.index));
+    found.map_or(DestinationKey::Unqualified, |(_, record)| record.destination)
+}
+
 /// Disk -> Queue: every lease that is written down.
 struct LeasesRead {
     life: u64,
-    leases: Result<Vec<Lease>, SpoolError>,
+    leases: Result<Vec<(DestinationKey, Lease)>, SpoolError>,
     undecided: Result<Vec<EnvelopeId>, SpoolError>,
 }
 
@@ -318,9 +392,10 @@ impl Handler<LeasesRead> for QueueActor {
         }
         let now = self.deps.clock.now();
         let mut abandoned = 0;
-        for lease in leases {
+        for (destination, lease) in leases {
             self.state.serial = self.state.serial.max(lease.serial);
-            if self.state.known.contains_key(&lease.batch) {
+            let batch = lease.batch;
+            if self.state.known.contains_key(&batch) || self.state.settled.contains(&batch) {
                 continue;
             }
             if lease.is_void(&self.deps.boot, now) {
@@ -328,8 +403,9 @@ impl Handler<LeasesRead> for QueueActor {
                 self.end_abandoned(lease, ctx);
             } else {
                 let flight = Flight {
-                    destination: DestinationKey::Unqualified,
+                    destination,
                     since: lease.taken,
+                    begun: Instant::now(),
                     recipients: 0,
                     attempt: 0,
                     slot: None,
@@ -344,6 +420,7 @@ impl Handler<LeasesRead> for QueueActor {
             info!(self.deps.log, "interrupted attempts found"; "count" => abandoned);
         }
         self.state.recovered = true;
+        self.state.settled.clear();
         self.read_ahead(ctx);
     }
 }
@@ -366,7 +443,7 @@ impl Handler<PageRead> for QueueActor {
         if message.life != self.state.life {
             return;
         }
-        self.state.loading = false;
+        self.state.loading = None;
         let page = match message.page {
             Ok(page) => page,
             Err(error) => {
@@ -374,14 +451,19 @@ impl Handler<PageRead> for QueueActor {
                 return self.broken(&error);
             }
         };
-        let full = page.len() >= PAGE;
-        let last = page.last().map(|due| (due.at, due.batch));
-        self.state.cursor = match last {
-            Some(last) if full => Some(last),
-            _ => Some((message.until, LAST_BATCH)),
+        let read_to = match page.last() {
+            Some(last) if page.len() >= PAGE => (last.at, last.batch),
+            _ => (message.until, LAST_BATCH),
         };
+        self.state.cursor = Some(read_to);
         for due in page {
             self.schedule(due.batch, due.at, due.destination);
+        }
+        if let Some(rewind) = self.state.rewind.take() {
+            self.state.cursor = Some(rewind.min(read_to));
+        }
+        if self.state.cursor != Some((message.until, LAST_BATCH)) {
+            self.read_ahead(ctx);
         }
         self.pump(ctx);
     }
@@ -390,6 +472,23 @@ impl Handler<PageRead> for QueueActor {
 /// Behind every batch of its moment.
 const LAST_BATCH: BatchId =
     BatchId { envelope: EnvelopeId::from_bytes([0xff; 16]), index: u32::MAX };
+
+/// Composition -> Queue: the check after a start has put messages back into the schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAgain;
+
+impl actix::Message for ReadAgain {
+    type Result = ();
+}
+
+impl Handler<ReadAgain> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ReadAgain, ctx: &mut Context<Self>) {
+        self.read_again_from(Timestamp::ZERO);
+        self.read_ahead(ctx);
+    }
+}
 
 impl Handler<WaitingLong> for QueueActor {
     type Result = ();

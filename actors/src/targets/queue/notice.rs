@@ -60,7 +60,7 @@ impl Writer {
 
     fn write(&mut self, ending: &Ending<'_>) -> Vec<(Accepted, Body)> {
         let envelope = &ending.envelope.envelope;
-        let attempts = ending.settlement.batch.as_ref().map_or(0, |b| b.attempts);
+        let attempts = ending.settlement.attempts;
         let reports: Vec<Report<'_>> = ending
             .settlement
             .ended

@@ -11,7 +11,6 @@ use posthaste_mail::admin::answer::{
 use posthaste_mail::admin::request::Filter;
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::record::{BatchId, BatchRecord, Standing};
-use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::admin::{ListBatches, Page, QueueView, RetryNow, ShowMessage, ShowQueue};
@@ -167,15 +166,20 @@ async fn retry(
             me.do_send(Wake { batch, due: now });
             Ok(true)
         }
-        Ok(false) | Err(SpoolError::NotFound) => Ok(false),
+        Ok(false) => {
+            // Due already, perhaps: then it is looked for, wherever it is.
+            me.do_send(Wake { batch, due: Timestamp::ZERO });
+            Ok(false)
+        }
+        Err(SpoolError::NotFound) => Ok(false),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Operator's task, or a decision -> Queue: this batch, and those after it, are due earlier than the schedule was read.
-pub(super) struct Wake {
-    pub(super) batch: BatchId,
-    pub(super) due: Timestamp,
+/// Operator's task -> Queue: this batch is due earlier than the schedule was read.
+struct Wake {
+    batch: BatchId,
+    due: Timestamp,
 }
 
 impl Message for Wake {
@@ -187,26 +191,17 @@ impl Handler<Wake> for QueueActor {
 
     fn handle(&mut self, message: Wake, ctx: &mut Context<Self>) {
         let Wake { batch, due } = message;
-        let mut destination: Option<DestinationKey> = None;
-        match self.state.known.get(&batch) {
-            Some(Stage::Wheel) => {
-                let place = self.state.wheel.iter().find(|((_, b), _)| *b == batch);
-                if let Some(key) = place.map(|(key, _)| *key) {
-                    destination = self.state.wheel.remove(&key);
-                }
-                self.state.known.remove(&batch);
+        if matches!(self.state.known.get(&batch), Some(Stage::Wheel)) {
+            let place = self.state.wheel.keys().find(|(_, b)| *b == batch).copied();
+            if let Some(destination) = place.and_then(|key| self.state.wheel.remove(&key)) {
+                self.state.known.insert(batch, Stage::Ready);
+                self.state.ready.push(destination, batch);
             }
-            Some(Stage::Ready | Stage::Flying(_) | Stage::Settling) => return,
-            None => {}
         }
-        match destination {
-            Some(destination) => self.schedule(batch, due, destination),
+        if !self.state.known.contains_key(&batch) {
             // Not in hand: the schedule is read again from its new place.
-            None => {
-                let before = (due.minus(std::time::Duration::from_micros(1)), batch);
-                self.state.cursor = Some(self.state.cursor.map_or(before, |c| c.min(before)));
-                self.read_ahead(ctx);
-            }
+            self.read_again_from(due);
+            self.read_ahead(ctx);
         }
         self.pump(ctx);
     }

@@ -28,7 +28,7 @@ impl Handler<Finished> for QueueActor {
 
     fn handle(&mut self, message: Finished, ctx: &mut Context<Self>) {
         let Finished { lease, outcomes, fault } = message;
-        self.settle(Report { lease, outcomes, fault }, ctx);
+        self.settle(Report { lease, outcomes, fault }, 0, ctx);
         self.pump(ctx);
     }
 }
@@ -37,22 +37,31 @@ impl QueueActor {
     /// The lease of a process that is gone, or of a task that never came back.
     pub(super) fn end_abandoned(&mut self, lease: Lease, ctx: &mut Context<Self>) {
         let fault = Some(interrupted(&lease, self.deps.clock.now()));
-        self.settle(Report { lease, outcomes: Vec::new(), fault }, ctx);
+        self.settle(Report { lease, outcomes: Vec::new(), fault }, 0, ctx);
     }
 
-    fn settle(&mut self, report: Report, ctx: &mut Context<Self>) {
+    fn settle(&mut self, report: Report, tries: u32, ctx: &mut Context<Self>) {
         let batch = report.lease.batch;
         if let Some(Stage::Flying(flight)) = self.state.known.insert(batch, Stage::Settling) {
             self.land(&flight);
         }
-        let deps = self.deps.clone();
+        if !self.state.recovered {
+            self.state.settled.insert(batch);
+        }
+        let mut deps = self.deps.clone();
+        if tries >= TRIES_WITH_NOTICE {
+            // The end of a batch matters more than the word of it.
+            warn!(self.deps.log, "settled without notification"; "batch" => %batch);
+            deps.bounce = None;
+        }
+        let again = report.clone();
         let made = Made::default();
         let (me, stored) = (ctx.address(), Arc::clone(&made));
         spawn_reporting(&self.deps.runtime, write(deps, report, made), move |end| {
             let end = end.unwrap_or_else(|panic| Err(SpoolError::Io(panic)));
             let notices =
                 std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
-            me.do_send(SettleEnded { batch, end, notices });
+            me.do_send(SettleEnded { batch, end, notices, report: again, tries });
         });
     }
 }
@@ -68,7 +77,9 @@ async fn write(deps: Deps, report: Report, made: Made) -> Result<Settlement, Spo
         Some(ways) if !all_well => Arc::clone(ways),
         _ => return deps.spool.settle(report, deps.plan.clone(), now, seed).await,
     };
-    let (original, whole) = original(&deps, report.lease.batch).await;
+    let may_end = report.fault.is_some()
+        || report.outcomes.iter().any(|(_, o)| matches!(o, Outcome::Failed(_)));
+    let (original, whole) = original(&deps, report.lease.batch, may_end).await;
     let writer =
         Writer { ways: (*ways).clone(), original, whole, now, dice, log: deps.log.clone(), made };
     let plan = deps.plan.clone();
@@ -76,11 +87,17 @@ async fn write(deps: Deps, report: Report, made: Made) -> Result<Settlement, Spo
 }
 
 /// What a notification may return of the message. A body that cannot be read costs the sender its copy, not the notification.
-async fn original(deps: &Deps, batch: BatchId) -> (Vec<u8>, bool) {
+async fn original(deps: &Deps, batch: BatchId, may_end: bool) -> (Vec<u8>, bool) {
     let (spool, log) = (Arc::clone(&deps.spool), deps.log.clone());
+    let (plan, now) = (deps.plan.clone(), deps.clock.now());
     let read = tokio::task::spawn_blocking(move || {
         let nothing = Ok::<_, SpoolError>((Vec::new(), false));
         let Some(stored) = spool.load(batch.envelope)? else { return nothing };
+        let record = stored.batches.iter().find(|(index, _)| *index == batch.index);
+        let last = record.is_some_and(|(_, r)| plan.gives_up(r.attempts, r.arrived, now));
+        if !may_end && !last {
+            return nothing;
+        }
         let envelope = &stored.envelope.envelope;
         let whole = envelope.ret == Some(Ret::Full) && envelope.size <= MOST_RETURNED;
         let body = spool.body(batch.envelope, &stored.envelope.body)?;
@@ -111,6 +128,9 @@ struct SettleEnded {
     end: Result<Settlement, SpoolError>,
     /// Notifications that were stored with it.
     notices: Vec<(EnvelopeId, Timestamp, Vec<DestinationKey>)>,
+    /// For another try, and how many there were.
+    report: Report,
+    tries: u32,
 }
 
 impl actix::Message for SettleEnded {
@@ -122,7 +142,9 @@ impl Handler<SettleEnded> for QueueActor {
 
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
         let batch = message.batch;
-        self.state.known.remove(&batch);
+        if !matches!(&message.end, Err(error) if may_be_tried_again(error)) {
+            self.state.known.remove(&batch);
+        }
         match message.end {
             Ok(settlement) => {
                 self.settled(batch, settlement);
@@ -131,8 +153,13 @@ impl Handler<SettleEnded> for QueueActor {
                 }
             }
             Err(SpoolError::NotFound) => {}
+            Err(error) if may_be_tried_again(&error) => {
+                warn!(self.deps.log, "attempt could not be settled, trying again"; "batch" => %batch,
+                    "cause" => %error);
+                let (report, tries) = (message.report, message.tries.saturating_add(1));
+                ctx.run_later(SETTLE_AGAIN, move |queue, ctx| queue.settle(report, tries, ctx));
+            }
             Err(error) => {
-                // The lease stays on disk, and its deadline or the next start ends the attempt.
                 warn!(self.deps.log, "attempt could not be settled"; "batch" => %batch, "cause" => %error);
                 self.broken(&error);
             }
@@ -140,6 +167,18 @@ impl Handler<SettleEnded> for QueueActor {
         self.pump(ctx);
     }
 }
+
+/// What a full disk or a faulty notification spoils may succeed later; a broken spool ends the process.
+fn may_be_tried_again(error: &SpoolError) -> bool {
+    match error {
+        SpoolError::Full | SpoolError::Damaged(_) | SpoolError::Io(_) => true,
+        SpoolError::NotFound | SpoolError::Locked(_) | SpoolError::Broken(_) => false,
+    }
+}
+
+const SETTLE_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// After so many failures a batch is settled without its notification.
+const TRIES_WITH_NOTICE: u32 = 10;
 
 impl QueueActor {
     fn settled(&mut self, batch: BatchId, settlement: Settlement) {

@@ -78,7 +78,7 @@ impl Handler<Deliver> for RemoteDeliveryActor {
         let task_log = log.clone();
         let network = Arc::clone(&self.deps.network);
         let clock = self.deps.clock.clone();
-        let limit = lease.deadline.since(self.deps.clock.now()).saturating_sub(MARGIN);
+        let limit = lease.deadline.since(lease.taken).saturating_sub(MARGIN);
         let work = async move {
             let mut ports = RemotePorts::new(network, message, clock, task_log);
             let mut dice = dice();
