@@ -59,6 +59,34 @@ fn a_refusal_by_one_leaves_no_trace_in_the_other() {
     assert_eq!(daemon.terminate(), Some(0));
 }
 
+#[test]
+fn both_deliver_what_both_have_taken() {
+    let area = Area::new("several_queues_keep");
+    let dns = Dns::start(area.socket());
+    let config = Config::new(&area, dns.address());
+    let text = format!(
+        "hostname mx.sender.test\nstate_dir {state}\nruntime_dir {run}\nresolver {dns}\ntls off\n\
+         smtp tcp://{listen} {{\n    destination one.test {{\n        deliver_to &first\n    }}\n    \
+         default_destination {{\n        deliver_to &second\n    }}\n}}\n\
+         target.queue first {{\n    target dummy\n}}\n\
+         target.queue second {{\n    target dummy\n}}\n",
+        state = area.file("state").display(),
+        run = area.file("run").display(),
+        dns = dns.address(),
+        listen = config.listen,
+    );
+    let mut daemon = Daemon::start(&area, &text);
+    let mut client = Client::greeted(config.listen);
+    let message = Message::plain("both", 2000);
+    for _ in 0..20 {
+        let recipients = ["a@one.test", "b@two.test"];
+        let reply = client.transact("sender@sender.test", &recipients, message.bytes()).unwrap();
+        assert_eq!(reply.code, 250, "{reply:?}");
+    }
+    daemon.wait_until_queue_is_empty(std::time::Duration::from_secs(20));
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
 /// Unmounts, also when the test fails.
 struct Mounted(std::path::PathBuf);
 
