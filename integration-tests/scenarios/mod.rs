@@ -17,4 +17,5 @@ mod peers_smtp_sink;
 mod peers_tls;
 mod several_queues;
 mod shutdown_drains;
+mod spool_is_rebuilt;
 mod unfriendly_peers;
