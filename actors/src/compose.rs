@@ -16,6 +16,7 @@ use posthaste_edge::clock::Clock;
 use posthaste_edge::dns::Resolver;
 use posthaste_edge::machine;
 use posthaste_edge::signal::{Signal, Signals};
+use posthaste_edge::socket::Listener;
 use posthaste_edge::spool::{DiskSpool, Options as SpoolOptions, Spool, SpoolError};
 use posthaste_mail::attempt::remote::Rules;
 use posthaste_mail::queue::lease::Boot;
@@ -313,6 +314,12 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         watch_spool(&deps, &runtime, again);
         births.add(&target.name, "target.queue", unborn, QueueActor::new(deps), Intensity::QUEUE);
     }
+    for settings in &configuration.endpoints {
+        for address in &settings.listen {
+            can_listen(crate::intake::open(address), &address.to_string())?;
+        }
+    }
+    can_listen(Listener::unix(&configuration.admin_socket, 0o660), "the operator socket")?;
     let doors = Arc::new(kin.doors.clone());
     for settings in &configuration.endpoints {
         endpoint(&mut births, &start, &runtime, &doors, settings);
@@ -375,6 +382,12 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         }
     });
     Ok(())
+}
+
+/// A daemon that nobody can reach must not look as if it ran.
+fn can_listen(opened: io::Result<Listener>, what: &str) -> Result<(), Stop> {
+    let refused = |e| Stop { code: TRY_AGAIN, text: format!("listening on {what}: {e}") };
+    opened.map(drop).map_err(refused)
 }
 
 fn resolver(setting: &ResolverSetting, clock: &Clock) -> Result<Resolver, Stop> {

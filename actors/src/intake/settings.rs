@@ -69,6 +69,13 @@ pub fn read(reader: &Reader<'_>, top: &TopBlock) -> Option<EndpointSettings> {
         block.refused(name, "it is not supported by this version");
     }
     let rest = block.rest();
+    if let Some(posthaste_config::GroupRef::Inline(group)) = &limits {
+        for line in group.children().iter().filter(|line| line.name == "destination") {
+            let text =
+                "limits: destination lines have no effect in an endpoint, only where mail goes out";
+            reader.problems().push(Problem::warning(&line.at, text));
+        }
+    }
     let limits = limits.map(|group| reader.limits.read(&reader.reading(), &group));
     let auth_wanted = !auth_nodes.is_empty();
     let auth = auth_wanted

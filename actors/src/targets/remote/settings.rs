@@ -119,6 +119,10 @@ fn seconds(node: &Node) -> Result<Duration, Problem> {
 fn client_tls(reader: &Reader<'_>, at: &Node, node: Option<&Node>) -> Option<ClientTls> {
     let mut roots: Vec<PathBuf> = Vec::new();
     if let Some(node) = node {
+        if !node.args.is_empty() {
+            let text = "tls_client takes a block and no arguments";
+            reader.problems().push(Problem::error(&node.at, text));
+        }
         let mut block = Block::open(node, reader.problems());
         roots =
             block.strings("root_ca").or(Vec::new()).iter().map(|file| reader.file(file)).collect();
