@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use posthaste_edge::clock::dice;
 use posthaste_edge::spool::{SpoolError, Taken};
+use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
 use posthaste_mail::envelope::Route;
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
@@ -133,7 +134,9 @@ async fn hand_over(
         }
         Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
     };
-    let Some((target, target_name)) = way_out(deps, &taken.envelope.envelope.route) else {
+    let recipient = taken.recipients.first().map(|(_, record)| &record.recipient.address);
+    let route = &taken.envelope.envelope.route;
+    let Some((target, target_name)) = way_out(deps, route, recipient) else {
         let text = "the bounce pipeline no longer leads to where this notification was sent";
         return Err(all(Failure::new(Cause::TargetUnavailable, text)));
     };
@@ -169,16 +172,25 @@ async fn hand_over(
     }
 }
 
-/// The queue's target, or for a notification the one its pipeline chose.
-fn way_out(deps: &Deps, route: &Route) -> Option<(Recipient<Deliver>, String)> {
-    match route {
-        Route::Target => Some((deps.target.clone(), deps.target_name.clone())),
-        Route::Bounce { target } => {
-            let ways = deps.bounce.as_ref()?;
-            let way = ways.ways.iter().flatten().find(|way| way.name == *target)?;
-            Some((way.deliver.clone(), way.name.clone()))
-        }
-    }
+/// The queue's target, or for a notification the one its pipeline chose. When that one is gone from the configuration, or has another
+/// name there, the pipeline is asked again.
+fn way_out(
+    deps: &Deps,
+    route: &Route,
+    recipient: Option<&Mailbox>,
+) -> Option<(Recipient<Deliver>, String)> {
+    let name = match route {
+        Route::Target => return Some((deps.target.clone(), deps.target_name.clone())),
+        Route::Bounce { target } => target,
+    };
+    let ways = deps.bounce.as_ref()?;
+    let named = ways.ways.iter().flatten().find(|way| way.name == *name);
+    let way = named.or_else(|| {
+        let mut transaction = ways.bounce.pipeline.start(&ReversePath::Null).ok()?;
+        let hop = transaction.route(recipient?).ok()?.into_iter().next()?;
+        ways.ways.get(hop.target.0)?.as_ref()
+    })?;
+    Some((way.deliver.clone(), way.name.clone()))
 }
 
 /// Launch -> Queue.
