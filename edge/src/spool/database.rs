@@ -22,6 +22,9 @@ use super::table::{PerTable, Table};
 /// Damaged keys that are told apart; more than these are not worth counting.
 const DAMAGE_LIMIT: usize = 10_000;
 
+/// Times a database is tried again that the disk, or a lock, keeps from being opened.
+const OPEN_AGAIN: usize = 20;
+
 #[derive(Debug)]
 pub struct Database {
     db: Db,
@@ -45,7 +48,16 @@ impl Database {
     pub fn open(places: &Places) -> Result<(Database, Opened), SpoolError> {
         let path = places.database();
         let new = !path.join("db").exists();
-        let (db, opened) = match open_once(&path) {
+        let mut end = open_once(&path);
+        for _ in 0..OPEN_AGAIN {
+            // Our own lock is held, so sled's can only be with a process that was just being started when this one closed the file.
+            if !matches!(end, Err(Fault::Kept(_))) {
+                break;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(100));
+            end = open_once(&path);
+        }
+        let (db, opened) = match end {
             Ok(db) => (db, if new { Opened::New } else { Opened::Sound }),
             Err(Fault::Kept(why)) => return Err(SpoolError::Io(why)),
             Err(Fault::Unreadable(_)) => repair(places)?,
