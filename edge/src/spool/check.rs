@@ -14,16 +14,17 @@ use posthaste_mail::route::destination::DestinationKey;
 use serde::de::DeserializeOwned;
 use sled::IVec;
 
-use super::committer::{Job, Recovery};
 use super::disk::DiskSpool;
 use super::draft::{Shelf, Step, verified};
 use super::ended;
 use super::envelope::Entry;
 use super::incoming::{Rows, place_of};
+use super::job::Job;
 use super::large::CHUNK;
+use super::recovery::{Extent, Recovery};
 use super::segment::{self, Found, Kind, Maker, Mark};
-use super::survey::Survey;
-use super::table::{Table, batch_of, due_key, envelope_of};
+use super::survey::{Survey, Unchecked};
+use super::table::{Table, batch_of, due_key, envelope_key, envelope_of};
 use super::{Findings, SpoolError};
 
 /// Records read in one scan.
@@ -31,52 +32,86 @@ const PAGE: usize = 1000;
 
 pub fn run(spool: &DiskSpool) -> Result<Findings, SpoolError> {
     let mut findings = Findings::default();
+    let walk = Walk::through(spool, &mut findings)?;
     let survey = spool.survey.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(survey) = survey {
-        let compared = compare(spool, &survey, &mut findings);
+        let compared = compare(spool, &survey, walk, &mut findings);
         if let Err(error) = compared {
             // To be tried again.
             *spool.survey.lock().unwrap_or_else(PoisonError::into_inner) = Some(survey);
             return Err(error);
         }
     }
-    find_missing(spool, &mut findings)?;
     mend_schedule(spool, &mut findings)?;
     verify::<RecipientRecord>(spool, Table::Recipient)?;
-    findings.damaged = spool.database.damaged();
+    findings.damaged = spool.store.damaged();
     Ok(findings)
 }
 
-fn compare(spool: &DiskSpool, survey: &Survey, findings: &mut Findings) -> Result<(), SpoolError> {
-    for part in &survey.tip.unchecked {
-        let records = Segment::read(spool, part.from.segment)?;
-        let done = ended::read(&spool.places.segments(), part.from.segment).map_err(reading)?;
-        let wanted = |found: &Found<'_>| {
-            let id = found.head.id;
-            // What a settlement made comes again with the settlement, unless that is lost too.
-            (part.lost || found.head.maker == Maker::Client)
-                && !survey.known.contains(&id)
-                && !done.contains(&id)
-        };
-        let brought = records.recover(spool, part.from.offset, wanted, false)?;
+fn compare(
+    spool: &DiskSpool,
+    survey: &Survey,
+    mut walk: Walk,
+    findings: &mut Findings,
+) -> Result<(), SpoolError> {
+    for part in &survey.unchecked {
+        let brought = bring_back(spool, survey, *part, Extent::Whole)?;
+        *walk.seen.entry(part.from.segment).or_default() += brought.len() as u64;
         findings.requeued.extend(brought);
-        records.give_back_room(spool)?;
     }
-    restore(spool, survey, findings)?;
+    restore(spool, survey, &mut walk, findings)?;
+    // What keeps a segment by the numbers, and was not seen, was forgotten by the database without a word.
+    let live = answer(&spool.ask_blocking(|call| Job::Count { call }))?;
+    for segment in &survey.segments {
+        let count = |counts: &HashMap<u64, u64>| counts.get(segment).copied().unwrap_or(0);
+        if count(&live) > count(&walk.seen) + walk.damaged.len() as u64 {
+            let from = Mark { segment: *segment, offset: 0 };
+            let part = Unchecked { from, lost: true };
+            findings.requeued.extend(bring_back(spool, survey, part, Extent::Forgotten)?);
+        }
+    }
     remove_orphans(spool, survey, findings)?;
-    let release = findings.restored.len() == survey.damaged.len();
-    answer(&spool.ask_blocking(|call| Job::Checked { release, call }))
+    answer(&spool.ask_blocking(|call| Job::Checked { call }))
+}
+
+/// Puts into the queue what stands in a part of a segment and should be there.
+fn bring_back(
+    spool: &DiskSpool,
+    survey: &Survey,
+    part: Unchecked,
+    extent: Extent,
+) -> Result<Vec<EnvelopeId>, SpoolError> {
+    let records = Segment::read(spool, part.from.segment)?;
+    let done = ended::read(&spool.places.segments(), part.from.segment).map_err(reading)?;
+    let wanted = |found: &Found<'_>| {
+        let id = found.head.id;
+        // What a settlement made comes again with the settlement, unless that is lost too.
+        (part.lost || found.head.maker == Maker::Client)
+            && !survey.known.contains(&id)
+            && !done.contains(&id)
+    };
+    let brought = records.recover(spool, part.from.offset, wanted, extent)?;
+    records.give_back_room(spool)?;
+    Ok(brought)
 }
 
 /// Writes damaged envelope records again from the segments.
-fn restore(spool: &DiskSpool, survey: &Survey, findings: &mut Findings) -> Result<(), SpoolError> {
-    if survey.damaged.is_empty() {
+fn restore(
+    spool: &DiskSpool,
+    survey: &Survey,
+    walk: &mut Walk,
+    findings: &mut Findings,
+) -> Result<(), SpoolError> {
+    if walk.damaged.is_empty() {
         return Ok(());
     }
     for segment in &survey.segments {
         let records = Segment::read(spool, *segment)?;
-        let wanted = |found: &Found<'_>| survey.damaged.contains(&found.head.id);
-        findings.restored.extend(records.recover(spool, 0, wanted, true)?);
+        let wanted = |found: &Found<'_>| walk.damaged.contains(&found.head.id);
+        let restored = records.recover(spool, 0, wanted, Extent::Entry)?;
+        *walk.seen.entry(*segment).or_default() += restored.len() as u64;
+        walk.damaged.retain(|id| !restored.contains(id));
+        findings.restored.extend(restored);
     }
     Ok(())
 }
@@ -87,16 +122,71 @@ fn remove_orphans(
     survey: &Survey,
     findings: &mut Findings,
 ) -> Result<(), SpoolError> {
-    let requeued: HashSet<EnvelopeId> = findings.requeued.iter().copied().collect();
     for name in &survey.large_names {
         let Ok(id) = name.parse::<EnvelopeId>() else { continue };
-        let known =
-            survey.apart.contains(&id) || survey.damaged.contains(&id) || requeued.contains(&id);
+        let known = spool.store.get(Table::Envelope, &envelope_key(id))?.is_some();
         if !known && std::fs::remove_file(spool.places.large_file(id)).is_ok() {
             findings.orphans += 1;
         }
     }
     Ok(())
+}
+
+/// What a look at all envelope records found.
+#[derive(Default)]
+struct Walk {
+    /// Envelopes by the segment they keep.
+    seen: HashMap<u64, u64>,
+    damaged: HashSet<EnvelopeId>,
+}
+
+impl Walk {
+    /// Also finds envelopes whose body is not where the record says.
+    fn through(spool: &DiskSpool, findings: &mut Findings) -> Result<Walk, SpoolError> {
+        let mut walk = Walk::default();
+        let mut lengths: HashMap<u64, u64> = HashMap::new();
+        in_pages(spool, Table::Envelope, |page| {
+            for (key, value) in page {
+                let Some(id) = envelope_of(key) else { continue };
+                let entry = verified::<Entry>(&*spool.store, Table::Envelope, key, value);
+                let Ok(entry) = entry else {
+                    walk.damaged.insert(id);
+                    continue;
+                };
+                if let Some(mark) = entry.mark() {
+                    *walk.seen.entry(mark.segment).or_default() += 1;
+                }
+                // It may have come to its end meanwhile.
+                if !is_there(spool, id, &entry, &mut lengths)
+                    && spool.store.get(Table::Envelope, key)?.is_some()
+                {
+                    findings.missing.push(id);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(walk)
+    }
+}
+
+fn is_there(
+    spool: &DiskSpool,
+    id: EnvelopeId,
+    entry: &Entry,
+    lengths: &mut HashMap<u64, u64>,
+) -> bool {
+    match entry.body {
+        BodyPlace::Segment { segment, offset, length } => {
+            let end = lengths.entry(segment).or_insert_with(|| {
+                let path = segment::path(&spool.places.segments(), segment);
+                std::fs::metadata(path).map_or(0, |m| m.len())
+            });
+            offset.saturating_add(length) <= *end
+        }
+        BodyPlace::File { length } => {
+            std::fs::metadata(spool.places.large_file(id)).is_ok_and(|m| m.len() == length)
+        }
+    }
 }
 
 /// A segment in memory.
@@ -140,12 +230,17 @@ impl Segment {
         spool: &DiskSpool,
         from: u64,
         wanted: impl Fn(&Found<'_>) -> bool,
-        entry_only: bool,
+        extent: Extent,
     ) -> Result<Vec<EnvelopeId>, SpoolError> {
         let mut asked = Vec::new();
         for found in segment::records(self.number, &self.content, from) {
             let id = found.head.id;
-            if !wanted(&found) || !(found.head.kind == Kind::Inline || is_whole(spool, &found)?) {
+            let whole = match found.head.kind {
+                Kind::Inline => true,
+                Kind::Apart => is_whole(spool, &found)?,
+                Kind::Changes => false,
+            };
+            if !whole || !wanted(&found) {
                 continue;
             }
             // Whether it was decided is no longer known: a copy too many is better than none.
@@ -157,7 +252,7 @@ impl Segment {
             let Some(rows) = rows else { continue };
             let mark = Mark { segment: self.number, offset: found.offset };
             let (place, _) = place_of(&found.head, mark);
-            let recovery = Box::new(Recovery { rows, place, mark, entry_only });
+            let recovery = Box::new(Recovery { rows, place, mark, extent });
             asked.push((id, spool.ask_blocking(|call| Job::Recover { recovery, call })));
         }
         let mut brought = Vec::new();
@@ -190,45 +285,16 @@ fn is_whole(spool: &DiskSpool, found: &Found<'_>) -> Result<bool, SpoolError> {
     }
 }
 
-/// Envelopes whose body is not where the record says.
-fn find_missing(spool: &DiskSpool, findings: &mut Findings) -> Result<(), SpoolError> {
-    let mut lengths: HashMap<u64, u64> = HashMap::new();
-    in_pages(spool, Table::Envelope, |page| {
-        for (key, value) in page {
-            let Some(id) = envelope_of(key) else { continue };
-            let entry = verified::<Entry>(&*spool.database, Table::Envelope, key, value);
-            let Ok(entry) = entry else { continue };
-            let there = match entry.body {
-                BodyPlace::Segment { segment, offset, length } => {
-                    let end = lengths.entry(segment).or_insert_with(|| {
-                        let path = segment::path(&spool.places.segments(), segment);
-                        std::fs::metadata(path).map_or(0, |m| m.len())
-                    });
-                    offset.saturating_add(length) <= *end
-                }
-                BodyPlace::File { length } => {
-                    std::fs::metadata(spool.places.large_file(id)).is_ok_and(|m| m.len() == length)
-                }
-            };
-            // It may have come to its end meanwhile.
-            if !there && spool.database.get(Table::Envelope, key)?.is_some() {
-                findings.missing.push(id);
-            }
-        }
-        Ok(())
-    })
-}
-
 /// Every batch that is not held must be in the schedule, or nobody ever looks at it again.
 fn mend_schedule(spool: &DiskSpool, findings: &mut Findings) -> Result<(), SpoolError> {
     in_pages(spool, Table::Batch, |page| {
         for (key, value) in page {
-            let batch = verified::<BatchRecord>(&*spool.database, Table::Batch, key, value);
+            let batch = verified::<BatchRecord>(&*spool.store, Table::Batch, key, value);
             let Some((id, batch)) = batch_of(key).zip(batch.ok()) else { continue };
             let due = due_key(batch.due, id);
-            let line = spool.database.get(Table::Due, &due)?;
+            let line = spool.store.get(Table::Due, &due)?;
             let sound = line.is_some_and(|value| {
-                verified::<DestinationKey>(&*spool.database, Table::Due, &due, &value).is_ok()
+                verified::<DestinationKey>(&*spool.store, Table::Due, &due, &value).is_ok()
             });
             if batch.hold.is_none() && !sound {
                 // Decided by the committer: the batch may just have moved.
@@ -244,7 +310,7 @@ fn verify<T: DeserializeOwned>(spool: &DiskSpool, table: Table) -> Result<(), Sp
     in_pages(spool, table, |page| {
         for (key, value) in page {
             // Damage is counted where it is found.
-            let _ = verified::<T>(&*spool.database, table, key, value);
+            let _ = verified::<T>(&*spool.store, table, key, value);
         }
         Ok(())
     })
@@ -262,7 +328,7 @@ fn in_pages(
     loop {
         let mut page = Vec::new();
         let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        spool.database.scan(table, from, Bound::Unbounded, &mut |key, value| {
+        spool.store.scan(table, from, Bound::Unbounded, &mut |key, value| {
             page.push((key.clone(), value.clone()));
             if page.len() < PAGE { Step::On } else { Step::Enough }
         })?;

@@ -1,179 +1,65 @@
 //! The one thread that writes.
 //!
-//! It takes every job that waits (up to a limit), lets each make its changes on a common draft, appends the bodies of the group to the
-//! segment and syncs it once, writes the draft as one transaction and syncs that once, and only then answers. A job that fails by its
-//! own data leaves no trace in the group. After a failed write nothing is written any more: every answer is `Broken`.
+//! It takes every job that waits (up to a limit), lets each make its changes on a common draft, and writes the group as one piece to the
+//! end of the segments: the messages that came in, then all changes. One sync makes the whole durable; only then it answers. A job that
+//! fails by its own data leaves no trace in the group. The database follows in checkpoints. After a failed write nothing is written
+//! any more: every answer is `Broken`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use posthaste_mail::envelope::EnvelopeId;
-use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
-use posthaste_mail::queue::record::{BatchId, BodyPlace, JournalEntry};
-use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::queue::ledger::Settlement;
 use posthaste_mail::time::Timestamp;
 
-use super::database::Database;
+use super::change::Encoder;
+use super::checkpoint::{Checkpointer, Order};
 use super::disk::Shared;
-use super::draft::Draft;
-use super::ended::EndedFiles;
+use super::draft::{Draft, Origin, Writes};
 use super::envelope::Entry;
-use super::incoming::{Content, Incoming, Rows};
+use super::incoming::Incoming;
+use super::job::{Job, Settle, Stage};
 use super::place::Places;
-use super::segment::{self, Maker, Mark, NoAppend, Writer, out_of_space};
-use super::survey::{Survey, TIP, Unchecked};
-use super::table::{Table, envelope_key};
-use super::work::{self, Effects, signed};
-use super::{Ending, Notices, SpoolError, Taken};
+use super::retention::Retention;
+use super::room::Room;
+use super::segment::{Maker, Mark, out_of_space};
+use super::store::Store;
+use super::survey::{Survey, Tip, Unchecked};
+use super::table::{PerTable, Table};
+use super::work::{self, Effects};
+use super::writer::{NoAppend, Writer};
+use super::{Ending, Notices, SpoolError};
+use crate::clock::Clock;
 
 /// Jobs in a group.
 const GROUP: usize = 1024;
-
-pub enum Job {
-    Accept {
-        incoming: Box<Incoming>,
-        call: Call<()>,
-    },
-    Take {
-        batch: BatchId,
-        terms: Terms,
-        plan: Plan,
-        seed: u64,
-        call: Box<Call<Result<Taken, NotLeasable>>>,
-    },
-    Journal {
-        batch: BatchId,
-        entries: Vec<(u32, JournalEntry)>,
-        call: Call<()>,
-    },
-    Settle {
-        settle: Box<Settle>,
-        call: Box<Call<Settlement>>,
-    },
-    Retry {
-        batch: BatchId,
-        now: Timestamp,
-        call: Call<bool>,
-    },
-    Decide {
-        id: EnvelopeId,
-        keep: bool,
-        call: Call<bool>,
-    },
-    /// From the check: a message that is only in the segments.
-    Recover {
-        recovery: Box<Recovery>,
-        call: Call<bool>,
-    },
-    /// From the check: gives a batch its entry in the schedule.
-    Mend {
-        batch: BatchId,
-        call: Call<bool>,
-    },
-    /// From the check: everything was compared. Segments may go now; unless records are damaged still.
-    Checked {
-        release: bool,
-        call: Call<()>,
-    },
-}
-
-pub struct Settle {
-    pub report: Report,
-    pub plan: Plan,
-    pub now: Timestamp,
-    pub seed: u64,
-    pub notices: Stage,
-}
-
-/// Notifications, before and after they are made: a settlement may have to wait for the next group with them in hand.
-pub enum Stage {
-    Wanted(Notices),
-    Made(Vec<Incoming>),
-}
-
-pub struct Recovery {
-    pub rows: Rows,
-    pub place: BodyPlace,
-    pub mark: Mark,
-    /// Only the envelope's record is damaged; the others are there.
-    pub entry_only: bool,
-}
-
-/// Who asked, and what will be answered once it is durable.
-pub struct Call<T> {
-    reply: Box<dyn FnOnce(Result<T, SpoolError>) + Send>,
-    value: Option<Result<T, SpoolError>>,
-}
-
-impl<T> Call<T> {
-    pub fn new(reply: impl FnOnce(Result<T, SpoolError>) + Send + 'static) -> Call<T> {
-        Call { reply: Box::new(reply), value: None }
-    }
-
-    /// Answers without doing anything.
-    pub fn refuse(self, error: SpoolError) {
-        (self.reply)(Err(error));
-    }
-
-    fn finish(self, end: Result<(), SpoolError>) {
-        let unanswered = || Err(SpoolError::Broken("the spool did not answer".into()));
-        (self.reply)(end.and_then(|()| self.value.unwrap_or_else(unanswered)));
-    }
-}
-
-impl Job {
-    /// Answers. The files of bodies stay when the message does, and also when that cannot be told.
-    fn finish(self, end: Result<(), SpoolError>) {
-        let keep = matches!(end, Ok(()) | Err(SpoolError::Broken(_)));
-        match self {
-            Job::Accept { incoming, call } => {
-                let own = matches!(call.value, Some(Err(_)));
-                settle_file(*incoming, keep && !own);
-                call.finish(end);
-            }
-            Job::Take { call, .. } => call.finish(end),
-            Job::Journal { call, .. } => call.finish(end),
-            Job::Settle { settle, call } => {
-                let own = matches!(call.value, Some(Err(_)));
-                if let Stage::Made(made) = settle.notices {
-                    made.into_iter().for_each(|incoming| settle_file(incoming, keep && !own));
-                }
-                call.finish(end);
-            }
-            Job::Retry { call, .. }
-            | Job::Decide { call, .. }
-            | Job::Recover { call, .. }
-            | Job::Mend { call, .. } => {
-                call.finish(end);
-            }
-            Job::Checked { call, .. } => call.finish(end),
-        }
-    }
-}
-
-fn settle_file(incoming: Incoming, keep: bool) {
-    match incoming.content {
-        Content::Apart(large) if keep => large.keep(),
-        Content::Apart(_) | Content::Inline(_) => {}
-    }
-}
+/// A checkpoint is made when the changes take so much memory,
+const MOST_MEMORY: usize = 16 << 20;
+/// when as much was written since the last one as the options say, or when the last one is so long ago.
+const LONGEST: Duration = Duration::from_secs(5);
+/// Without room for a checkpoint, and when it cannot keep up, nothing comes in beyond this.
+const LIMIT: usize = 64 << 20;
+/// How often the thread looks up while a checkpoint runs and nobody asks for anything.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a job, or a group of them, changes beside the records.
 #[derive(Default)]
 struct Sum {
     effects: Effects,
-    /// The segment of each message that came in.
-    stored: Vec<u64>,
-    checked: bool,
+    /// Where each message that came in has its record.
+    came: Vec<(EnvelopeId, Mark)>,
+    /// Segments of messages that were brought back from them.
+    brought: Vec<u64>,
 }
 
 impl Sum {
     fn add(&mut self, other: Sum) {
         self.effects.add(other.effects);
-        self.stored.extend(other.stored);
-        self.checked |= other.checked;
+        self.came.extend(other.came);
+        self.brought.extend(other.brought);
     }
 }
 
@@ -197,45 +83,59 @@ enum NotWritten {
     Broken(String),
 }
 
+/// What the committer works with.
+pub struct Setup {
+    pub store: Arc<Store>,
+    pub places: Places,
+    pub shared: Arc<Shared>,
+    pub room: Arc<Room>,
+    pub clock: Clock,
+    pub checkpointer: Checkpointer,
+    pub segment_size: u64,
+    pub checkpoint: u64,
+}
+
 pub struct Committer {
-    database: Arc<Database>,
+    store: Arc<Store>,
     places: Places,
     shared: Arc<Shared>,
+    room: Arc<Room>,
+    clock: Clock,
     writer: Writer,
-    ended: EndedFiles,
-    /// Envelopes that keep each segment.
-    live: HashMap<u64, u64>,
-    /// Segments no envelope keeps.
-    idle: BTreeSet<u64>,
-    /// Segments the check still needs.
-    pinned: BTreeSet<u64>,
+    checkpointer: Checkpointer,
+    retention: Retention,
     unchecked: Vec<Unchecked>,
+    /// Of the next group.
+    serial: u64,
+    /// Earlier segments are not read again at a start.
+    checkpointed: u64,
+    /// Octets written since the last checkpoint was begun, and when that was.
+    written: u64,
+    most_written: u64,
+    since: Timestamp,
+    /// A checkpoint is wanted, however little there is.
+    wanted: bool,
 }
 
 impl Committer {
-    pub fn new(
-        database: Arc<Database>,
-        places: Places,
-        shared: Arc<Shared>,
-        survey: &Survey,
-        segment_size: u64,
-    ) -> Committer {
-        let idle = survey.segments.iter().filter(|s| !survey.live.contains_key(s)).copied();
-        let pinned = match survey.damaged.is_empty() {
-            true => survey.tip.unchecked.iter().map(|u| u.from.segment).collect(),
-            // Any of them may hold what the damaged record described.
-            false => survey.segments.clone(),
-        };
+    pub fn new(setup: Setup, survey: &Survey) -> Committer {
+        let Setup { store, places, shared, room, clock, checkpointer, segment_size, .. } = setup;
         Committer {
-            database,
-            shared,
-            writer: Writer::new(places.segments(), segment_size, survey.tip.end.segment),
-            ended: EndedFiles::new(places.segments()),
+            store,
+            room,
+            writer: Writer::new(places.segments(), segment_size, survey.next_segment),
+            checkpointer,
+            retention: Retention::new(places.clone(), Arc::clone(&shared), survey),
             places,
-            live: survey.live.clone(),
-            idle: idle.collect(),
-            pinned,
-            unchecked: survey.tip.unchecked.clone(),
+            shared,
+            unchecked: survey.unchecked.clone(),
+            serial: survey.serial,
+            checkpointed: survey.checkpointed,
+            written: 0,
+            most_written: setup.checkpoint,
+            since: clock.now(),
+            clock,
+            wanted: survey.replayed > 0,
         }
     }
 
@@ -255,27 +155,96 @@ impl Committer {
         let mut queue = VecDeque::new();
         loop {
             if queue.is_empty() {
-                match jobs.recv() {
+                match self.wait(jobs) {
                     Ok(job) => queue.push_back(job),
-                    Err(_) => break,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             queue.extend(jobs.try_iter().take(GROUP.saturating_sub(queue.len())));
-            if let Err(why) = self.group(&mut queue) {
+            let worked = match queue.is_empty() {
+                true => Ok(()),
+                false => self.group(&mut queue),
+            };
+            if let Err(why) = worked.and_then(|()| self.look_after_checkpoints()) {
                 self.shared.broken.send_replace(Some(why));
                 queue.into_iter().for_each(|job| job.finish(Err(self.shared.why_broken())));
                 return;
             }
         }
-        // Both only save work at the next start.
+        // All this only saves work at the next start.
+        let _ = self.last_checkpoint();
         let _ = self.writer.close();
-        let _ = self.database.sync();
+    }
+
+    /// The next job; looks up now and then while there is something to do for a checkpoint.
+    fn wait(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        if self.checkpointer.is_running() {
+            jobs.recv_timeout(LOOK)
+        } else if self.written > 0 || self.wanted {
+            jobs.recv_timeout(LONGEST)
+        } else {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        }
+    }
+
+    fn look_after_checkpoints(&mut self) -> Result<(), String> {
+        let end = match self.checkpointer.ended() {
+            // It does not keep up: the disk says how fast mail may come.
+            None if self.store.octets() > LIMIT => self.checkpointer.wait(),
+            end => end,
+        };
+        if let Some(segment) = end.transpose()? {
+            self.checkpointed = segment;
+            self.retention.release(&[], self.writer.current(), segment);
+        }
+        let now = self.clock.now();
+        let long_ago = now < self.since || now.since(self.since) >= LONGEST;
+        let memory = match self.room.is_left() {
+            true => MOST_MEMORY,
+            // Many small ones find room where a large one does not.
+            false => MOST_MEMORY / 16,
+        };
+        let due = self.store.octets() >= memory
+            || self.written >= self.most_written
+            || (self.written > 0 && long_ago)
+            || self.wanted;
+        if due && !self.checkpointer.is_running() && self.room.is_enough(self.store.octets()) {
+            self.checkpoint().map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), SpoolError> {
+        #[cfg(test)]
+        self.fail_for_test()?;
+        let counts = self.shared.counts();
+        let tip = Tip {
+            end: self.writer.end(),
+            serial: self.serial,
+            envelopes: counts.envelopes,
+            batches: counts.batches,
+            bytes: counts.bytes,
+            unchecked: self.unchecked.clone(),
+        };
+        let mut facts: Writes = self.retention.live.take_changed()?;
+        tip.add_to(&mut facts)?;
+        let Some(layer) = self.store.freeze() else { return Ok(()) };
+        self.checkpointer.begin(Order { layer, facts, segment: tip.end.segment });
+        (self.written, self.since, self.wanted) = (0, self.clock.now(), false);
+        Ok(())
+    }
+
+    fn last_checkpoint(&mut self) -> Result<(), String> {
+        self.checkpointer.wait().transpose()?;
+        self.checkpoint().map_err(|e| e.to_string())?;
+        self.checkpointer.wait().transpose().map(drop)
     }
 
     /// Writes one group from the front of the queue. On `Err` nothing must be written any more.
     fn group(&mut self, queue: &mut VecDeque<Job>) -> Result<(), String> {
-        let database = Arc::clone(&self.database);
-        let mut draft = Draft::new(&*database);
+        let store = Arc::clone(&self.store);
+        let mut draft = Draft::new(&*store);
         let mut jobs: Vec<(Job, Part)> = Vec::with_capacity(queue.len());
         let mut sum = Sum::default();
         let mut broken = None;
@@ -303,7 +272,7 @@ impl Committer {
                     self.writer.cut(pending);
                     if pending == 0 {
                         // The job's own records do not fit together: a segment with room for all.
-                        match self.writer.begin(job.appends()) {
+                        match self.begin_segment(job.appends()) {
                             Ok(()) => {
                                 queue.push_front(job);
                                 continue;
@@ -328,18 +297,22 @@ impl Committer {
         };
         match written {
             Ok(()) => {
-                self.book(&sum);
                 jobs.into_iter().for_each(|(job, _)| job.finish(Ok(())));
-                self.release(&sum);
+                self.retention.release(
+                    &sum.effects.ended,
+                    self.writer.current(),
+                    self.checkpointed,
+                );
                 Ok(())
             }
             Err(NotWritten::NoSpace) => {
-                // The others did nothing the disk has no room for; they come again without these.
+                // The others need less room; they come again without these. Alone they are told.
+                let appended = jobs.iter().any(|(_, part)| matches!(part, Part::Appended));
                 for (job, part) in jobs.into_iter().rev() {
                     match part {
                         Part::Failed => job.finish(Ok(())),
-                        Part::Appended => job.finish(Err(SpoolError::Full)),
-                        Part::Plain => queue.push_front(job),
+                        Part::Plain if appended => queue.push_front(job),
+                        Part::Appended | Part::Plain => job.finish(Err(SpoolError::Full)),
                     }
                 }
                 Ok(())
@@ -352,52 +325,62 @@ impl Committer {
         }
     }
 
-    /// Bodies, then records; both durable when this returns.
-    fn write(&mut self, mut draft: Draft<'_>, sum: &Sum) -> Result<(), NotWritten> {
-        #[cfg(test)]
-        let fault = self.inject();
-        self.writer.flush().map_err(|error| match out_of_space(&error) {
-            true => NotWritten::NoSpace,
-            false => NotWritten::Broken(format!("segment: {error}")),
-        })?;
-        let broken = |why: String| NotWritten::Broken(format!("database: {why}"));
-        #[cfg(test)]
-        if fault {
-            return Err(broken("injected".into()));
-        }
-        if sum.checked {
-            self.unchecked.clear();
-        }
-        if draft.is_empty() && !sum.checked {
-            return Ok(());
-        }
-        let moved = sum.effects.envelopes != 0 || sum.effects.batches != 0;
-        if moved || sum.checked || !sum.stored.is_empty() {
-            let counts = self.shared.counts().after(&sum.effects);
-            let tip = super::survey::Tip {
-                end: self.writer.end(),
-                envelopes: counts.envelopes,
-                batches: counts.batches,
-                unchecked: self.unchecked.clone(),
-            };
-            draft.put(Table::Meta, TIP, &tip).map_err(|e| broken(e.to_string()))?;
-        }
-        self.database.apply(&draft.into_writes()).map_err(broken)?;
-        self.database.sync().map_err(broken)?;
-        self.shared.count_group();
+    fn begin_segment(&mut self, length: u64) -> std::io::Result<()> {
+        let before = self.writer.current();
+        self.writer.begin(length)?;
+        self.retention.left(before, self.writer.current());
         Ok(())
     }
 
-    /// Arranges for a failure; true when the database is to fail.
+    /// Messages and changes; all durable when this returns, and to be seen.
+    fn write(&mut self, draft: Draft<'_>, sum: &Sum) -> Result<(), NotWritten> {
+        if draft.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| match out_of_space(&error) {
+            true => NotWritten::NoSpace,
+            false => NotWritten::Broken(format!("segment: {error}")),
+        };
+        #[cfg(test)]
+        self.inject();
+        let counts = self.shared.counts().after(&sum.effects);
+        let writes = draft.into_writes();
+        let before = self.writer.current();
+        let changes = encode(self.serial, counts, &writes, sum);
+        if let Err(error) = self.writer.append_changes(&changes) {
+            self.writer.cut(0);
+            return Err(failed(error));
+        }
+        let length = self.writer.pending() as u64;
+        self.writer.flush().map_err(failed)?;
+        self.serial += 1;
+        self.written += length;
+        self.shared.count_group();
+        let came: HashSet<EnvelopeId> = sum.came.iter().map(|(id, _)| *id).collect();
+        self.store.apply(&writes, &came);
+        self.shared.change_counts(&sum.effects);
+        let came = sum.came.iter().map(|(_, mark)| mark.segment);
+        self.retention.book(came.chain(sum.brought.iter().copied()), &sum.effects.ended);
+        self.retention.left(before, self.writer.current());
+        Ok(())
+    }
+
+    /// Arranges for a failure.
     #[cfg(test)]
-    fn inject(&mut self) -> bool {
-        match self.shared.fault.lock().unwrap().take() {
-            None => false,
-            Some(super::disk::Fault::Segment(kind)) => {
-                self.writer.fault = Some(kind);
-                false
-            }
-            Some(super::disk::Fault::Database) => true,
+    fn inject(&mut self) {
+        let mut fault = self.shared.fault.lock().unwrap();
+        let of_segment = |fault: &mut _| matches!(fault, super::disk::Fault::Segment(_));
+        if let Some(super::disk::Fault::Segment(kind)) = fault.take_if(of_segment) {
+            self.writer.fault = Some(kind);
+        }
+    }
+
+    #[cfg(test)]
+    fn fail_for_test(&self) -> Result<(), SpoolError> {
+        let mut fault = self.shared.fault.lock().unwrap();
+        match fault.take_if(|fault| matches!(fault, super::disk::Fault::Checkpoint)) {
+            Some(_) => Err(SpoolError::Io("injected".into())),
+            None => Ok(()),
         }
     }
 
@@ -406,6 +389,10 @@ impl Committer {
         let mut sum = Sum::default();
         match job {
             Job::Accept { incoming, call } => {
+                if self.store.octets() > LIMIT {
+                    // No checkpoint finds room.
+                    return Err(Halt::Own(SpoolError::Full));
+                }
                 self.append(draft, incoming, &mut sum)?;
                 call.value = Some(Ok(()));
             }
@@ -426,16 +413,17 @@ impl Committer {
                 call.value = Some(Ok(decided));
             }
             Job::Recover { recovery, call } => {
-                call.value = Some(Ok(recover(draft, recovery, &mut sum)?));
+                let made = recovery.make(draft, &mut sum.effects, &mut sum.brought)?;
+                call.value = Some(Ok(made));
             }
             Job::Mend { batch, call } => {
                 call.value = Some(Ok(work::mend_due(draft, *batch)?));
             }
-            Job::Checked { release, call } => {
-                if *release {
-                    self.pinned.clear();
-                }
-                sum.checked = true;
+            Job::Count { call } => call.value = Some(Ok(self.retention.live.counts())),
+            Job::Checked { call } => {
+                self.retention.unpin();
+                self.unchecked.clear();
+                self.wanted = true;
                 call.value = Some(Ok(()));
             }
         }
@@ -448,15 +436,18 @@ impl Committer {
         incoming: &Incoming,
         sum: &mut Sum,
     ) -> Result<(), Halt> {
+        let before = self.writer.current();
         let appended = self.writer.append(&incoming.head, &incoming.envelope, incoming.inline());
         let at = appended.map_err(|no| match no {
             NoAppend::GroupFull => Halt::GroupFull,
             NoAppend::Io(error) if out_of_space(&error) => Halt::Own(SpoolError::Full),
             NoAppend::Io(error) => Halt::Broken(format!("segment: {error}")),
         })?;
+        self.retention.left(before, self.writer.current());
         let (place, anchor) = incoming.place(at);
-        incoming.rows.store(draft, &place, anchor)?;
-        came(sum, &incoming.rows, at.segment);
+        incoming.rows.store(draft, &place, anchor, Origin::Message)?;
+        sum.effects.came(&incoming.rows);
+        sum.came.push((incoming.rows.id, at));
         Ok(())
     }
 
@@ -494,56 +485,30 @@ impl Committer {
             })
             .collect()
     }
+}
 
-    /// Takes over what the group changed.
-    fn book(&mut self, sum: &Sum) {
-        self.shared.change_counts(&sum.effects);
-        for segment in &sum.stored {
-            *self.live.entry(*segment).or_default() += 1;
-            self.idle.remove(segment);
-        }
-        for (_, entry) in &sum.effects.ended {
-            let Some(mark) = entry.as_ref().and_then(Entry::mark) else { continue };
-            let live = self.live.entry(mark.segment).or_default();
-            *live = live.saturating_sub(1);
-            if *live == 0 {
-                self.live.remove(&mark.segment);
-                self.idle.insert(mark.segment);
-            }
+/// The group's last record.
+fn encode(serial: u64, counts: super::Counts, writes: &PerTable<Writes>, sum: &Sum) -> Vec<u8> {
+    let mut encoder = Encoder::new(serial, counts);
+    for (_, mark) in &sum.came {
+        encoder.came(mark.offset);
+    }
+    for segment in &sum.brought {
+        encoder.brought(*segment);
+    }
+    for (id, entry) in &sum.effects.ended {
+        if let Some(mark) = entry.as_ref().and_then(Entry::mark) {
+            encoder.ended(*id, mark.segment);
         }
     }
-
-    /// Lets go of bodies whose envelopes are gone for good. A failure here leaves a file for the next check.
-    fn release(&mut self, sum: &Sum) {
-        let mut by_segment: BTreeMap<u64, Vec<EnvelopeId>> = BTreeMap::new();
-        for (id, entry) in &sum.effects.ended {
-            let Some(entry) = entry else { continue };
-            if matches!(entry.body, BodyPlace::File { .. }) {
-                let _ = std::fs::remove_file(self.places.large_file(*id));
-            }
-            if let Some(mark) = entry.mark() {
-                by_segment.entry(mark.segment).or_default().push(*id);
-            }
-        }
-        let current = self.writer.current();
-        let free: Vec<u64> = self
-            .idle
-            .iter()
-            .filter(|s| Some(**s) != current && !self.pinned.contains(s))
-            .copied()
-            .collect();
-        for (segment, ids) in by_segment.iter().filter(|(s, _)| !free.contains(s)) {
-            let _ = self.ended.add(*segment, ids);
-        }
-        for segment in free {
-            self.shared.forget_segment(segment);
-            let path = segment::path(&self.places.segments(), segment);
-            if std::fs::remove_file(path).is_ok() {
-                let _ = self.ended.remove(segment);
-                self.idle.remove(&segment);
-            }
+    for table in Table::ALL {
+        // What follows from a message stands with the message.
+        let decided = writes.of(table).iter().filter(|(_, w)| w.origin == Origin::Decision);
+        for (key, write) in decided {
+            encoder.set(table, key, write.value.as_deref());
         }
     }
+    encoder.into_bytes()
 }
 
 /// What a job is to its group.
@@ -555,78 +520,4 @@ enum Part {
     Appended,
     /// It only changed records, or nothing.
     Plain,
-}
-
-impl Job {
-    /// Octets the job adds to the segment.
-    fn appends(&self) -> u64 {
-        match self {
-            Job::Accept { incoming, .. } => incoming.head.record_length(),
-            Job::Settle { settle, .. } => match &settle.notices {
-                Stage::Wanted(_) => 0,
-                Stage::Made(made) => made.iter().map(|i| i.head.record_length()).sum(),
-            },
-            Job::Take { .. }
-            | Job::Journal { .. }
-            | Job::Retry { .. }
-            | Job::Decide { .. }
-            | Job::Recover { .. }
-            | Job::Mend { .. }
-            | Job::Checked { .. } => 0,
-        }
-    }
-
-    fn fail(&mut self, error: SpoolError) {
-        match self {
-            Job::Accept { call, .. } | Job::Journal { call, .. } | Job::Checked { call, .. } => {
-                call.value = Some(Err(error));
-            }
-            Job::Take { call, .. } => call.value = Some(Err(error)),
-            Job::Settle { call, .. } => call.value = Some(Err(error)),
-            Job::Retry { call, .. }
-            | Job::Decide { call, .. }
-            | Job::Recover { call, .. }
-            | Job::Mend { call, .. } => {
-                call.value = Some(Err(error));
-            }
-        }
-    }
-}
-
-/// Brings back a message whose record is in a segment. False when the store has it after all.
-fn recover(draft: &mut Draft<'_>, recovery: &Recovery, sum: &mut Sum) -> Result<bool, SpoolError> {
-    let Recovery { rows, place, mark, entry_only } = recovery;
-    let anchor = matches!(place, BodyPlace::File { .. }).then_some(*mark);
-    let key = envelope_key(rows.id);
-    if *entry_only {
-        if !matches!(draft.get::<Entry>(Table::Envelope, &key), Err(SpoolError::Damaged(_))) {
-            return Ok(false);
-        }
-        rows.store_entry(draft, place, anchor)?;
-        sum.effects.bytes += signed(rows.length);
-        sum.stored.push(mark.segment);
-        return Ok(true);
-    }
-    if draft.raw(Table::Envelope, &key)?.is_some() {
-        return Ok(false);
-    }
-    let kept = draft.with_prefix(Table::Batch, &key)?.len();
-    if kept == 0 {
-        rows.store(draft, place, anchor)?;
-        came(sum, rows, mark.segment);
-    } else {
-        // Only the envelope was forgotten: what is known of its recipients is worth more than what was accepted.
-        rows.store_entry(draft, place, anchor)?;
-        sum.effects.envelopes += 1;
-        sum.effects.bytes += signed(rows.length);
-        sum.stored.push(mark.segment);
-    }
-    Ok(true)
-}
-
-fn came(sum: &mut Sum, rows: &Rows, segment: u64) {
-    sum.effects.envelopes += 1;
-    sum.effects.batches += signed(rows.batches);
-    sum.effects.bytes += signed(rows.length);
-    sum.stored.push(segment);
 }

@@ -1,7 +1,7 @@
 //! The records on disk: sled, used in the one way that is durable.
 //!
 //! `flush` writes but does not sync, so we sync the file `db` through our own handle; segments of 8 MiB keep every page in that one
-//! file (values have at most 64 KB); `flush_async` can hang and is never called. A group's changes are one transaction over all trees.
+//! file (values have at most 64 KB); `flush_async` can hang and is never called. What is written comes in checkpoints.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,12 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use sled::transaction::{ConflictableTransactionResult, TransactionError, Transactional};
 use sled::{Db, IVec, Tree};
 
 use super::SpoolError;
 use super::draft::{Shelf, Step, Writes};
 use super::place::{Places, sync_directory};
+use super::store::{Layer, Slot};
 use super::table::{PerTable, Table};
 
 /// Damaged keys that are told apart; more than these are not worth counting.
@@ -88,24 +88,37 @@ impl Database {
         Ok((Database { db, trees, file, damage: Mutex::default() }, opened))
     }
 
-    /// One transaction; not durable before `sync`.
-    pub fn apply(&self, writes: &PerTable<Writes>) -> Result<(), String> {
-        let done = self.trees.all().transaction(|trees| {
-            // sled runs this again on a conflict: it only writes.
-            for (tree, writes) in trees.iter().zip(writes.all()) {
-                for (key, value) in writes {
-                    match value {
-                        Some(value) => tree.insert(key, value)?,
-                        None => tree.remove(key)?,
-                    };
-                }
+    /// Writes a layer of changes; not durable before `sync`, and not atomic: whoever is interrupted writes it again.
+    pub fn write(&self, layer: &Layer) -> Result<(), String> {
+        for table in Table::ALL {
+            let tree = self.trees.of(table);
+            for (key, slot) in layer.of(table) {
+                let done = match slot {
+                    Slot::Put(value) | Slot::Fresh(value) => tree.insert(key, value),
+                    Slot::Gone => tree.remove(key),
+                };
+                done.map_err(|e| e.to_string())?;
             }
-            ConflictableTransactionResult::<(), ()>::Ok(())
-        });
-        done.map_err(|error| match error {
-            TransactionError::Abort(()) => "a transaction was given up".to_string(),
-            TransactionError::Storage(error) => error.to_string(),
-        })
+        }
+        Ok(())
+    }
+
+    /// Writes facts about the spool, all or none; not durable before `sync`.
+    pub fn write_meta(&self, facts: &Writes) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        for (key, write) in facts {
+            match &write.value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.trees.of(Table::Meta).apply_batch(batch).map_err(|e| e.to_string())
+    }
+
+    /// The entries of a range, in order of their keys.
+    pub fn entries(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Entries {
+        // sled panics over a range that ends before it begins.
+        Entries(is_a_range(from, to).then(|| self.trees.of(table).range::<&[u8], _>((from, to))))
     }
 
     pub fn sync(&self) -> Result<(), String> {
@@ -130,9 +143,8 @@ impl Shelf for Database {
         to: Bound<&[u8]>,
         visit: &mut dyn FnMut(&IVec, &IVec) -> Step,
     ) -> Result<(), SpoolError> {
-        let mut entries = self.trees.of(table).range::<&[u8], _>((from, to));
-        while let Some(entry) = guarded(|| Ok(entries.next()))? {
-            let (key, value) = entry.map_err(reading)?;
+        let mut entries = self.entries(table, from, to);
+        while let Some((key, value)) = entries.next()? {
             if visit(&key, &value) == Step::Enough {
                 break;
             }
@@ -145,6 +157,25 @@ impl Shelf for Database {
         if damage.len() < DAMAGE_LIMIT {
             damage.insert((table, key.to_vec()));
         }
+    }
+}
+
+pub struct Entries(Option<sled::Iter>);
+
+impl Entries {
+    pub fn next(&mut self) -> Result<Option<(IVec, IVec)>, SpoolError> {
+        let Some(entries) = &mut self.0 else { return Ok(None) };
+        guarded(|| entries.next().transpose().map_err(reading))
+    }
+}
+
+fn is_a_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => true,
+        (Bound::Included(from), Bound::Included(to)) => from <= to,
+        (Bound::Included(from), Bound::Excluded(to))
+        | (Bound::Excluded(from), Bound::Included(to))
+        | (Bound::Excluded(from), Bound::Excluded(to)) => from < to,
     }
 }
 

@@ -17,15 +17,18 @@ use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use super::committer::{Call, Committer, Job, Settle, Stage};
+use super::checkpoint::Checkpointer;
+use super::committer::{Committer, Setup};
 use super::database::Database;
 use super::draft::{Shelf, verified};
 use super::envelope::Entry;
 use super::incoming::Incoming;
+use super::job::{Call, Job, Settle, Stage};
 use super::large;
 use super::place::{Lock, Places};
 use super::room::Room;
 use super::segment::{self, HEADER, Head, Kind, Maker, Mark};
+use super::store::Store;
 use super::survey::Survey;
 use super::table::{Table, envelope_key};
 use super::work::Effects;
@@ -37,16 +40,23 @@ use crate::clock::Clock;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Octets of the file system left free of new messages; by default 64 MiB or a hundredth of it, whichever is less.
+    /// Octets of the file system left free of new messages; by default a hundredth of it, at least 24 and at most 64 MiB.
     pub reserve: Option<u64>,
     /// Octets of a segment, reserved when it is begun.
     pub segment_size: u64,
+    /// Octets written between two checkpoints: what a start has to read again at most, but for what is written meanwhile.
+    pub checkpoint: u64,
     pub clock: Clock,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { reserve: None, segment_size: 64 << 20, clock: Clock::system() }
+        Options {
+            reserve: None,
+            segment_size: 64 << 20,
+            checkpoint: 64 << 20,
+            clock: Clock::system(),
+        }
     }
 }
 
@@ -55,10 +65,10 @@ impl Default for Options {
 pub struct DiskSpool {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
-    pub(super) database: Arc<Database>,
+    pub(super) store: Arc<Store>,
     pub(super) places: Places,
     pub(super) shared: Arc<Shared>,
-    room: Room,
+    room: Arc<Room>,
     /// What the opening found, until the check is done with it.
     pub(super) survey: Mutex<Option<Survey>>,
     /// Given back last.
@@ -83,7 +93,7 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Segment(io::ErrorKind),
-    Database,
+    Checkpoint,
 }
 
 /// Segments kept open for reading; others are opened again.
@@ -129,13 +139,14 @@ impl Shared {
 }
 
 impl DiskSpool {
-    /// Opens the spool in `directory`, or begins one there. Reads every envelope record: blocks for seconds when there are very many.
+    /// Opens the spool in `directory`, or begins one there. Blocks while what came after the last checkpoint is read again.
     pub fn open(directory: &Path, options: Options, boot: Boot) -> Result<DiskSpool, SpoolError> {
         let places = Places::create(directory)
             .map_err(|e| SpoolError::Io(format!("{}: {e}", directory.display())))?;
         let lock = Lock::take(directory)?;
-        let (database, survey) = read_through(&places, boot)?;
-        let database = Arc::new(database);
+        let (database, store, survey) = read_through(&places, boot)?;
+        let room = Room::new(directory.to_path_buf(), options.reserve, options.clock.clone());
+        let room = Arc::new(room);
         let shared = Arc::new(Shared {
             counts: Mutex::new(survey.counts),
             broken: watch::Sender::new(None),
@@ -144,23 +155,28 @@ impl DiskSpool {
             #[cfg(test)]
             fault: Mutex::default(),
         });
-        let committer = Committer::new(
-            Arc::clone(&database),
-            places.clone(),
-            Arc::clone(&shared),
-            &survey,
-            options.segment_size,
-        );
+        let starting = |e| SpoolError::Io(format!("starting a thread: {e}"));
+        let setup = Setup {
+            store: Arc::clone(&store),
+            places: places.clone(),
+            shared: Arc::clone(&shared),
+            room: Arc::clone(&room),
+            clock: options.clock,
+            checkpointer: Checkpointer::start(database, Arc::clone(&store)).map_err(starting)?,
+            segment_size: options.segment_size,
+            checkpoint: options.checkpoint,
+        };
+        let committer = Committer::new(setup, &survey);
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("spool-committer".into())
             .spawn(move || committer.run(&receiver))
-            .map_err(|e| SpoolError::Io(format!("starting a thread: {e}")))?;
+            .map_err(starting)?;
         Ok(DiskSpool {
             jobs: Some(sender),
             thread: Some(thread),
-            database,
-            room: Room::new(directory.to_path_buf(), options.reserve, options.clock),
+            store,
+            room,
             places,
             shared,
             survey: Mutex::new(Some(survey)),
@@ -168,7 +184,7 @@ impl DiskSpool {
         })
     }
 
-    /// Groups of changes written since the start, two syncs each at most.
+    /// Groups of changes written since the start, one sync each.
     pub fn groups(&self) -> u64 {
         self.shared.groups.load(Ordering::Relaxed)
     }
@@ -243,8 +259,8 @@ impl DiskSpool {
 
     fn anchor(&self, id: EnvelopeId) -> Option<Mark> {
         let key = envelope_key(id);
-        let value = self.database.get(Table::Envelope, &key).ok()??;
-        verified::<Entry>(&*self.database, Table::Envelope, &key, &value).ok()?.anchor
+        let value = self.store.get(Table::Envelope, &key).ok()??;
+        verified::<Entry>(&*self.store, Table::Envelope, &key, &value).ok()?.anchor
     }
 }
 
@@ -280,16 +296,22 @@ fn refused<T: Send + 'static>(error: SpoolError) -> Ticket<T> {
     Box::pin(std::future::ready(Err(error)))
 }
 
+type Opened = (Arc<Database>, Arc<Store>, Survey);
+
 /// Opens the database and reads what is in it; one that cannot be read is put aside, and the check rebuilds the queue.
-fn read_through(places: &Places, boot: Boot) -> Result<(Database, Survey), SpoolError> {
+fn read_through(places: &Places, boot: Boot) -> Result<Opened, SpoolError> {
     let (database, opened) = Database::open(places)?;
-    match Survey::make(&database, opened, places, boot.clone()) {
-        Ok(survey) => Ok((database, survey)),
+    let database = Arc::new(database);
+    let store = Arc::new(Store::new(Arc::clone(&database)));
+    match Survey::make(&database, &store, opened, places, boot.clone()) {
+        Ok(survey) => Ok((database, store, survey)),
         Err(SpoolError::Damaged(_)) => {
-            drop(database);
+            drop((database, store));
             let (database, opened) = Database::replace(places)?;
-            let survey = Survey::make(&database, opened, places, boot)?;
-            Ok((database, survey))
+            let database = Arc::new(database);
+            let store = Arc::new(Store::new(Arc::clone(&database)));
+            let survey = Survey::make(&database, &store, opened, places, boot)?;
+            Ok((database, store, survey))
         }
         Err(error) => Err(error),
     }
@@ -373,19 +395,19 @@ impl Spool for DiskSpool {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>, SpoolError> {
-        read::due(&*self.database, after, until, limit)
+        read::due(&*self.store, after, until, limit)
     }
 
     fn undecided(&self) -> Result<Vec<EnvelopeId>, SpoolError> {
-        read::undecided(&*self.database)
+        read::undecided(&*self.store)
     }
 
     fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
-        read::leases(&*self.database)
+        read::leases(&*self.store)
     }
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
-        read::load(&*self.database, id)
+        read::load(&*self.store, id)
     }
 
     fn envelopes(
@@ -393,13 +415,13 @@ impl Spool for DiskSpool {
         after: Option<EnvelopeId>,
         limit: usize,
     ) -> Result<Vec<EnvelopeId>, SpoolError> {
-        read::envelopes(&*self.database, after, limit)
+        read::envelopes(&*self.store, after, limit)
     }
 
     fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError> {
         self.at_place(id, place).or_else(|unread| {
             // A body goes after its envelope: who comes too late finds neither.
-            if self.database.get(Table::Envelope, &envelope_key(id))?.is_none() {
+            if self.store.get(Table::Envelope, &envelope_key(id))?.is_none() {
                 return Err(SpoolError::NotFound);
             }
             Err(match unread {
@@ -417,7 +439,7 @@ impl Spool for DiskSpool {
     }
 
     fn damaged(&self) -> u64 {
-        self.database.damaged()
+        self.store.damaged()
     }
 
     fn broken(&self) -> watch::Receiver<Option<String>> {

@@ -27,6 +27,19 @@ pub trait Shelf {
         visit: &mut dyn FnMut(&IVec, &IVec) -> Step,
     ) -> Result<(), SpoolError>;
 
+    /// Every entry whose key begins with `prefix`, likewise.
+    fn scan_prefix(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&IVec, &IVec) -> Step,
+    ) -> Result<(), SpoolError> {
+        let mut within = |key: &IVec, value: &IVec| {
+            if key.starts_with(prefix) { visit(key, value) } else { Step::Enough }
+        };
+        self.scan(table, Bound::Included(prefix), Bound::Unbounded, &mut within)
+    }
+
     /// Writes down that a record does not verify.
     fn note_damage(&self, table: Table, key: &[u8]);
 }
@@ -38,14 +51,30 @@ pub enum Step {
     Enough,
 }
 
-/// The new contents of a table's keys; `None` removes.
-pub type Writes = BTreeMap<IVec, Option<IVec>>;
+/// The new contents of a table's keys.
+pub type Writes = BTreeMap<IVec, Write>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// `None` removes.
+    pub value: Option<IVec>,
+    pub origin: Origin,
+}
+
+/// Where a write follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the message itself, as it came in.
+    Message,
+    /// From what a job decided.
+    Decision,
+}
 
 pub struct Draft<'a> {
     base: &'a dyn Shelf,
     writes: PerTable<Writes>,
     /// What the running job replaced in `writes`, newest last.
-    replaced: Vec<(Table, IVec, Option<Option<IVec>>)>,
+    replaced: Vec<(Table, IVec, Option<Write>)>,
 }
 
 impl<'a> Draft<'a> {
@@ -92,7 +121,12 @@ impl<'a> Draft<'a> {
     }
 
     pub fn set(&mut self, table: Table, key: IVec, value: Option<IVec>) {
-        let before = self.writes.of_mut(table).insert(key.clone(), value);
+        self.set_from(Origin::Decision, table, key, value);
+    }
+
+    pub fn set_from(&mut self, origin: Origin, table: Table, key: IVec, value: Option<IVec>) {
+        let write = Write { value, origin };
+        let before = self.writes.of_mut(table).insert(key.clone(), write);
         self.replaced.push((table, key, before));
     }
 
@@ -102,7 +136,7 @@ impl<'a> Draft<'a> {
 
     pub fn raw(&self, table: Table, key: &[u8]) -> Result<Option<IVec>, SpoolError> {
         match self.writes.of(table).get(key) {
-            Some(value) => Ok(value.clone()),
+            Some(write) => Ok(write.value.clone()),
             None => self.base.get(table, key),
         }
     }
@@ -123,14 +157,14 @@ impl<'a> Draft<'a> {
         prefix: &[u8],
     ) -> Result<BTreeMap<IVec, IVec>, SpoolError> {
         let mut found = BTreeMap::new();
-        scan_prefix(self.base, table, prefix, &mut |key, value| {
+        self.base.scan_prefix(table, prefix, &mut |key, value| {
             found.insert(key.clone(), value.clone());
             Step::On
         })?;
         let changed =
             self.writes.of(table).range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
-        for (key, value) in changed.take_while(|(key, _)| key.starts_with(prefix)) {
-            match value {
+        for (key, write) in changed.take_while(|(key, _)| key.starts_with(prefix)) {
+            match &write.value {
                 Some(value) => found.insert(key.clone(), value.clone()),
                 None => found.remove(key),
             };
@@ -155,18 +189,6 @@ pub fn verified<T: DeserializeOwned>(
         shelf.note_damage(table, key);
         SpoolError::Damaged(format!("{} record {}: {why}", table.name(), hex(key)))
     })
-}
-
-pub fn scan_prefix(
-    shelf: &dyn Shelf,
-    table: Table,
-    prefix: &[u8],
-    visit: &mut dyn FnMut(&IVec, &IVec) -> Step,
-) -> Result<(), SpoolError> {
-    let mut within = |key: &IVec, value: &IVec| {
-        if key.starts_with(prefix) { visit(key, value) } else { Step::Enough }
-    };
-    shelf.scan(table, Bound::Included(prefix), Bound::Unbounded, &mut within)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,13 +9,13 @@ use posthaste_mail::queue::record::{
 use sled::IVec;
 
 use super::SpoolError;
-use super::draft::Draft;
+use super::draft::{Draft, Origin, Write, Writes};
 use super::envelope::encode_entry;
 use super::large::{self, Large};
 use super::place::Places;
 use super::sealed::Sealed;
 use super::segment::{Head, Kind, Maker, Mark, out_of_space};
-use super::table::{Table, batch_key, due_key, envelope_key, recipient_key};
+use super::table::{PerTable, Table, batch_key, due_key, envelope_key, recipient_key};
 use crate::body::Body;
 
 /// Bodies above this lie in files of their own.
@@ -94,14 +94,32 @@ impl Rows {
         draft: &mut Draft<'_>,
         place: &BodyPlace,
         anchor: Option<Mark>,
+        origin: Origin,
     ) -> Result<(), SpoolError> {
         let key = envelope_key(self.id);
         if draft.raw(Table::Envelope, &key)?.is_some() {
             return Err(SpoolError::Damaged(format!("{} is in the queue already", self.id)));
         }
-        self.store_entry(draft, place, anchor)?;
+        self.store_entry(draft, place, anchor, origin)?;
         for (table, key, value) in &self.others {
-            draft.set(*table, key.clone(), Some(value.clone()));
+            draft.set_from(origin, *table, key.clone(), Some(value.clone()));
+        }
+        Ok(())
+    }
+
+    /// What the records are, as a reading of the segments puts them back.
+    pub fn write(
+        &self,
+        writes: &mut PerTable<Writes>,
+        place: &BodyPlace,
+        anchor: Option<Mark>,
+    ) -> Result<(), SpoolError> {
+        let entry = IVec::from(encode_entry(&self.envelope, place, anchor)?.into_bytes());
+        let key = IVec::from(&envelope_key(self.id)[..]);
+        let envelope = [(Table::Envelope, key, entry)];
+        for (table, key, value) in envelope.iter().chain(&self.others) {
+            let write = Write { value: Some(value.clone()), origin: Origin::Message };
+            writes.of_mut(*table).insert(key.clone(), write);
         }
         Ok(())
     }
@@ -112,9 +130,11 @@ impl Rows {
         draft: &mut Draft<'_>,
         place: &BodyPlace,
         anchor: Option<Mark>,
+        origin: Origin,
     ) -> Result<(), SpoolError> {
-        let entry = encode_entry(&self.envelope, place, anchor)?;
-        draft.put_sealed(Table::Envelope, &envelope_key(self.id), entry);
+        let entry = IVec::from(encode_entry(&self.envelope, place, anchor)?.into_bytes());
+        let key = IVec::from(&envelope_key(self.id)[..]);
+        draft.set_from(origin, Table::Envelope, key, Some(entry));
         Ok(())
     }
 }
@@ -194,7 +214,7 @@ impl Incoming {
 pub fn place_of(head: &Head, at: Mark) -> (BodyPlace, Option<Mark>) {
     let length = head.body_length;
     match head.kind {
-        Kind::Inline => {
+        Kind::Inline | Kind::Changes => {
             (BodyPlace::Segment { segment: at.segment, offset: at.offset, length }, None)
         }
         Kind::Apart => (BodyPlace::File { length }, Some(at)),

@@ -13,10 +13,10 @@ use posthaste_mail::time::Timestamp;
 use sled::IVec;
 use tokio::sync::watch;
 
-use super::draft::{Draft, Shelf, Step};
+use super::draft::{Draft, Origin, Shelf, Step};
 use super::incoming::Rows;
 use super::table::{PerTable, Table};
-use super::work::{self, Effects, signed};
+use super::work::{self, Effects};
 use super::{
     Counts, Due, Ending, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, read,
 };
@@ -87,10 +87,8 @@ impl Change {
         body: Body,
     ) -> Result<(), SpoolError> {
         let rows = Rows::new(accepted, body.len())?;
-        rows.store(draft, &BodyPlace::File { length: rows.length }, None)?;
-        self.effects.envelopes += 1;
-        self.effects.batches += signed(rows.batches);
-        self.effects.bytes += signed(rows.length);
+        rows.store(draft, &BodyPlace::File { length: rows.length }, None, Origin::Message)?;
+        self.effects.came(&rows);
         self.bodies.push((rows.id, body));
         Ok(())
     }
@@ -107,8 +105,8 @@ impl State {
         let writes = draft.into_writes();
         for table in Table::ALL {
             let map = self.shelf.0.of_mut(table);
-            for (key, value) in writes.of(table) {
-                match value {
+            for (key, write) in writes.of(table) {
+                match &write.value {
                     Some(value) => map.insert(key.clone(), value.clone()),
                     None => map.remove(key),
                 };

@@ -5,11 +5,15 @@
 //! resolves when the change is on disk, never before.
 //!
 //! The rooms: `disk` is the daemon's store and `memory` the tests'; `work` is what a job does to the records, on a `draft` of a group's
-//! changes, and `read` what is asked without changing them. `committer` is the one thread that writes: bodies into `segment`s (or as
-//! `large` files), records into the `database`, in the `sealed` form under the keys of `table`. `check` compares the two after a start,
-//! with what `survey` found when the spool was opened. Which step is durable when is told in `docs/decisions/0001-spool.md`.
+//! changes, and `read` what is asked without changing them. `committer` is the one thread that takes `job`s: a group's messages and its
+//! `change`s go to the end of the `segment`s (`writer`; bodies that are `large` into files) and are durable with one sync. The records are
+//! as the `store` has them: the last changes over the `database`, which a `checkpoint` brings up to date. A start reads again what no
+//! checkpoint has (`survey`, `replay`); `check` then compares bodies and records. Records have the `sealed` form, under the keys of
+//! `table`. Which step is durable when is told in `docs/decisions/0001-spool.md`.
 
+mod change;
 mod check;
+mod checkpoint;
 mod committer;
 mod database;
 mod disk;
@@ -17,13 +21,19 @@ mod draft;
 mod ended;
 mod envelope;
 mod incoming;
+mod job;
 mod large;
+mod live;
 mod memory;
 mod place;
 mod read;
+mod recovery;
+mod replay;
+mod retention;
 mod room;
 mod sealed;
 mod segment;
+mod store;
 #[cfg(test)]
 pub(crate) mod suite;
 mod survey;
@@ -31,6 +41,7 @@ mod table;
 #[cfg(test)]
 mod trial;
 mod work;
+mod writer;
 
 pub use disk::{DiskSpool, Options};
 pub use memory::MemorySpool;

@@ -8,7 +8,7 @@ use posthaste_mail::queue::record::{BatchId, BatchRecord, RecipientRecord};
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
-use super::draft::{Shelf, Step, scan_prefix, verified};
+use super::draft::{Shelf, Step, verified};
 use super::envelope::Entry;
 use super::table::{Table, batch_of, due_key, due_of, envelope_key, envelope_of, recipient_of};
 use super::{Due, SpoolError, Stored};
@@ -78,12 +78,12 @@ pub fn load(shelf: &dyn Shelf, id: EnvelopeId) -> Result<Option<Stored>, SpoolEr
     let entry: Entry = verified(shelf, Table::Envelope, &prefix, &value)?;
     let mut stored =
         Stored { envelope: entry.into_record(), batches: Vec::new(), recipients: Vec::new() };
-    scan_prefix(shelf, Table::Batch, &prefix, &mut |key, value| {
+    shelf.scan_prefix(Table::Batch, &prefix, &mut |key, value| {
         let batch = verified::<BatchRecord>(shelf, Table::Batch, key, value).ok();
         stored.batches.extend(batch_of(key).map(|id| id.index).zip(batch));
         Step::On
     })?;
-    scan_prefix(shelf, Table::Recipient, &prefix, &mut |key, value| {
+    shelf.scan_prefix(Table::Recipient, &prefix, &mut |key, value| {
         let record = verified::<RecipientRecord>(shelf, Table::Recipient, key, value).ok();
         let place = batch_of(key).zip(recipient_of(key));
         let found = place.zip(record).map(|((batch, index), r)| (batch.index, index, r));

@@ -1,8 +1,9 @@
-//! Segment files: bodies one after the other, the accepted envelope in front of each.
+//! Segment files: what was written, in the order it was written.
 //!
-//! A record is a header of 48 octets, the `Accepted` as JSON, the body, and zeros up to a multiple of 8. The header's checksum covers
-//! the number of the segment and the offset, so that a record is only believed in the place where it was written: neither a torn tail
-//! nor a message that contains a segment can be taken for one. Numbers are little-endian.
+//! A record is a header of 48 octets, an envelope, a body, and zeros up to a multiple of 8. Two kinds are messages: the `Accepted` as
+//! JSON and the content behind it, or in a file of its own. The third are the changes of a group of jobs (`change`), without envelope.
+//! The header's checksum covers the number of the segment and the offset, so that a record is only believed in the place where it was
+//! written: neither a torn tail nor a message that contains a segment can be taken for one. Numbers are little-endian.
 //!
 //! ```text
 //!  0  magic "PHsg"      4  version      5  kind      6  maker      7  zero
@@ -11,16 +12,11 @@
 //! 36  crc32c of the envelope    40  crc32c of the body    44  crc32c of segment number, offset and what stands before
 //! ```
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use posthaste_mail::envelope::EnvelopeId;
-use rustix::fs::FallocateFlags;
 use serde::{Deserialize, Serialize};
-
-use super::place::sync_directory;
 
 pub const HEADER: usize = 48;
 const MAGIC: [u8; 4] = *b"PHsg";
@@ -42,6 +38,8 @@ pub enum Kind {
     Inline,
     /// In a file of its own.
     Apart,
+    /// No message: the changes of a group.
+    Changes,
 }
 
 /// Who brought the message.
@@ -73,6 +71,7 @@ impl Head {
         bytes[5] = match self.kind {
             Kind::Inline => 1,
             Kind::Apart => 2,
+            Kind::Changes => 3,
         };
         bytes[6] = match self.maker {
             Maker::Client => 1,
@@ -99,6 +98,7 @@ impl Head {
         let kind = match bytes[5] {
             1 => Kind::Inline,
             2 => Kind::Apart,
+            3 => Kind::Changes,
             _ => return None,
         };
         let maker = match bytes[6] {
@@ -120,7 +120,7 @@ impl Head {
     /// Octets of the body that stand in the segment.
     fn inline_length(&self) -> u64 {
         match self.kind {
-            Kind::Inline => self.body_length,
+            Kind::Inline | Kind::Changes => self.body_length,
             Kind::Apart => 0,
         }
     }
@@ -151,6 +151,8 @@ pub struct Found<'a> {
     pub offset: u64,
     pub head: Head,
     pub envelope: &'a [u8],
+    /// Empty when it lies apart.
+    pub body: &'a [u8],
 }
 
 /// Every sound record of a segment from `from` on. What is torn, zero or damaged is passed over.
@@ -179,6 +181,15 @@ pub fn records(number: u64, content: &[u8], from: u64) -> Vec<Found<'_>> {
     found
 }
 
+/// Header and envelope of the record at a place, whatever became of its body.
+pub fn envelope_at(content: &[u8], at: Mark) -> Option<(Head, &[u8])> {
+    let rest = content.get(usize::try_from(at.offset).ok()?..)?;
+    let (header, rest) = rest.split_first_chunk::<HEADER>()?;
+    let head = Head::decode(header, at)?;
+    let envelope = rest.get(..usize::try_from(head.envelope_length).ok()?)?;
+    (crc32c::crc32c(envelope) == head.envelope_sum).then_some((head, envelope))
+}
+
 fn record(number: u64, rest: &[u8], offset: u64) -> Option<Found<'_>> {
     let (header, rest) = rest.split_first_chunk::<HEADER>()?;
     let head = Head::decode(header, Mark { segment: number, offset })?;
@@ -186,192 +197,12 @@ fn record(number: u64, rest: &[u8], offset: u64) -> Option<Found<'_>> {
     let body = rest.get(..usize::try_from(head.inline_length()).ok()?)?;
     let sound = crc32c::crc32c(envelope) == head.envelope_sum
         && (head.kind == Kind::Apart || crc32c::crc32c(body) == head.body_sum);
-    sound.then_some(Found { offset, head, envelope })
+    sound.then_some(Found { offset, head, envelope, body })
 }
 
 /// Name of a segment's file.
 pub fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:08}"))
-}
-
-/// The end of the segments: the only place where records are added.
-///
-/// Records of a group are collected in memory and written at once; a group never spans two segments.
-#[derive(Debug)]
-pub struct Writer {
-    directory: PathBuf,
-    /// Size of a segment; a larger record gets a segment of its own size.
-    size: u64,
-    open: Option<Open>,
-    /// Number of the next segment to be created.
-    next: u64,
-    pending: Vec<u8>,
-    /// How the next write fails.
-    #[cfg(test)]
-    pub fault: Option<io::ErrorKind>,
-}
-
-#[derive(Debug)]
-struct Open {
-    number: u64,
-    file: File,
-    size: u64,
-    /// Octets written and synced.
-    end: u64,
-}
-
-/// Why a record was not taken.
-#[derive(Debug)]
-pub enum NoAppend {
-    /// The group must be written first.
-    GroupFull,
-    Io(io::Error),
-}
-
-/// Octets a group may bring together before it is written; one job may go beyond.
-const GROUP_LIMIT: usize = 16 << 20;
-
-impl Writer {
-    pub fn new(directory: PathBuf, size: u64, next: u64) -> Writer {
-        Writer {
-            directory,
-            size,
-            open: None,
-            next,
-            pending: Vec::new(),
-            #[cfg(test)]
-            fault: None,
-        }
-    }
-
-    /// The segment that must not be deleted.
-    pub fn current(&self) -> Option<u64> {
-        self.open.as_ref().map(|open| open.number)
-    }
-
-    /// Up to where everything is written.
-    pub fn end(&self) -> Mark {
-        match &self.open {
-            Some(open) => Mark { segment: open.number, offset: open.end },
-            None => Mark { segment: self.next, offset: 0 },
-        }
-    }
-
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Has the group brought together enough?
-    pub fn is_laden(&self) -> bool {
-        self.pending.len() > GROUP_LIMIT
-    }
-
-    /// Begins a segment that has room for `length` octets. Only between groups.
-    pub fn begin(&mut self, length: u64) -> io::Result<()> {
-        self.cut(0);
-        self.roll(length)
-    }
-
-    /// Takes back records of the group from `length` pending octets on.
-    pub fn cut(&mut self, length: usize) {
-        self.pending.truncate(length);
-    }
-
-    /// Adds a record to the group. `body` is left out when it lies apart.
-    pub fn append(&mut self, head: &Head, envelope: &[u8], body: &[u8]) -> Result<Mark, NoAppend> {
-        let length = head.record_length();
-        let pending = self.pending.len();
-        let end = self.open.as_ref().map_or(0, |open| open.end).saturating_add(pending as u64);
-        let fits = self.open.as_ref().is_some_and(|open| end.saturating_add(length) <= open.size);
-        if pending > 0 && !fits {
-            return Err(NoAppend::GroupFull);
-        }
-        if !fits {
-            self.roll(length).map_err(NoAppend::Io)?;
-        }
-        let Some(open) = &self.open else { return Err(NoAppend::GroupFull) };
-        let at = Mark { segment: open.number, offset: open.end + pending as u64 };
-        self.pending.extend_from_slice(&head.encode(at));
-        self.pending.extend_from_slice(envelope);
-        self.pending.extend_from_slice(body);
-        self.pending.resize(self.pending.len().next_multiple_of(8), 0);
-        Ok(at)
-    }
-
-    /// Writes the group and makes it durable. After `StorageFull` the segment ends where it did before and may be used again.
-    pub fn flush(&mut self) -> io::Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let written = open.file.write_all_at(&self.pending, open.end);
-        #[cfg(test)]
-        let written = self.fault.take().map_or(written, |kind| Err(kind.into()));
-        let length = self.pending.len() as u64;
-        self.pending.clear();
-        if self.pending.capacity() > GROUP_LIMIT {
-            self.pending.shrink_to(GROUP_LIMIT);
-        }
-        if let Err(error) = written {
-            if out_of_space(&error) {
-                open.file.set_len(open.end)?;
-            }
-            return Err(error);
-        }
-        open.file.sync_data()?;
-        open.end += length;
-        Ok(())
-    }
-
-    /// Gives back what was reserved for the open segment and not used. Nothing more is appended.
-    pub fn close(&mut self) -> io::Result<()> {
-        match self.open.take() {
-            Some(open) => open.file.set_len(open.end),
-            None => Ok(()),
-        }
-    }
-
-    /// Closes the open segment and begins the next one, with room for `length` octets at least.
-    fn roll(&mut self, length: u64) -> io::Result<()> {
-        self.close()?;
-        let number = self.next;
-        let size = self.size.max(length);
-        let path = path(&self.directory, number);
-        let made = create(&path, size).and_then(|file| {
-            sync_directory(&self.directory)?;
-            Ok(file)
-        });
-        match made {
-            Ok(file) => {
-                self.next += 1;
-                self.open = Some(Open { number, file, size, end: 0 });
-                Ok(())
-            }
-            Err(error) => {
-                // Nothing was written to it; if it cannot be removed now, the next try replaces it.
-                let _ = std::fs::remove_file(&path);
-                Err(error)
-            }
-        }
-    }
-}
-
-fn create(path: &Path, size: u64) -> io::Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size) {
-        Ok(()) => {}
-        // Without preallocation syncs cost more, nothing else.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    file.sync_all()?;
-    Ok(file)
 }
 
 /// The disk or the quota is used up.
@@ -386,6 +217,7 @@ mod tests {
 
     use super::*;
     use crate::spool::suite::Scratch;
+    use crate::spool::writer::{NoAppend, Writer};
 
     fn head(dice: &mut Dice, envelope: &[u8], body: &[u8]) -> Head {
         Head {

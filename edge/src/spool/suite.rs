@@ -190,9 +190,10 @@ pub fn open(scratch: &Scratch) -> DiskSpool {
     DiskSpool::open(scratch.path(), options(), boot(1)).unwrap()
 }
 
-/// Small segments, so that tests see many of them, and no opinion on the disk the tests run on.
+/// Small segments and many checkpoints, so that tests see them, and no opinion on the disk the tests run on.
 pub fn options() -> Options {
-    Options { segment_size: 64 << 10, reserve: Some(0), ..Options::default() }
+    let (segment_size, checkpoint) = (64 << 10, 16 << 10);
+    Options { segment_size, checkpoint, reserve: Some(0), ..Options::default() }
 }
 
 on_both! {

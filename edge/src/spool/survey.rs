@@ -1,28 +1,33 @@
-//! What is there when a spool is opened: which envelopes keep which segments, and which records may have missed the database.
+//! What is there when a spool is opened.
 //!
-//! Records reach the segments first and the database second, group by group, and every group writes into the database how far the
-//! segments were used (`Tip`). So whatever stands behind the tip is of the one group that was cut short, or of groups the database
-//! forgot; what stands before it and has no envelope was delivered. A database that lost envelopes without noticing is told by their
-//! number, which the tip has too.
+//! The database is as the last checkpoint left it, and its `tip` says up to where in the segments that was; what was written behind
+//! is read again (`replay`). What then still stands in the segments and belongs to no whole group is for the check to compare, and so is
+//! everything when the database was lost.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
 
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::lease::Boot;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sled::IVec;
 
 use super::database::{Database, Opened};
-use super::draft::{Draft, Shelf, Step, verified};
+use super::draft::{Origin, Shelf, Step, Write, Writes, verified};
 use super::envelope::Entry;
+use super::live::Live;
 use super::place::Places;
+use super::replay::Replay;
+use super::sealed::Sealed;
 use super::segment::Mark;
-use super::table::{PerTable, Table, envelope_of};
+use super::store::Store;
+use super::table::{Table, envelope_of};
 use super::{Counts, SpoolError};
 
 const FORMAT: &[u8] = b"format";
-pub const TIP: &[u8] = b"tip";
-const FORMAT_VERSION: u32 = 1;
+const TIP: &[u8] = b"tip";
+const FORMAT_VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Format {
@@ -31,14 +36,31 @@ struct Format {
     boot: Boot,
 }
 
-/// How far the segments are known to the database, as of the last group.
+/// What the database is up to, as of the last checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tip {
+    /// What was written to the segments before is in the database.
     pub end: Mark,
+    /// Of the first group behind.
+    #[serde(default)]
+    pub serial: u64,
     pub envelopes: u64,
     pub batches: u64,
+    #[serde(default)]
+    pub bytes: u64,
     /// What the check has not compared yet.
     pub unchecked: Vec<Unchecked>,
+}
+
+impl Tip {
+    pub fn add_to(&self, facts: &mut Writes) -> Result<(), SpoolError> {
+        facts.extend([fact(TIP, self)?]);
+        Ok(())
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts { envelopes: self.envelopes, batches: self.batches, bytes: self.bytes }
+    }
 }
 
 /// The rest of a segment from `from` on.
@@ -51,24 +73,30 @@ pub struct Unchecked {
 
 #[derive(Debug)]
 pub struct Survey {
-    pub tip: Tip,
     pub counts: Counts,
-    /// Envelopes that keep a segment.
-    pub live: HashMap<u64, u64>,
+    pub live: Live,
     pub segments: BTreeSet<u64>,
-    /// Envelopes in the unchecked parts that the database knew at the start.
+    /// Number of the first segment of this process.
+    pub next_segment: u64,
+    /// Earlier segments need not be read again.
+    pub checkpointed: u64,
+    /// Of the next group.
+    pub serial: u64,
+    /// Groups that were read again.
+    pub replayed: u64,
+    pub unchecked: Vec<Unchecked>,
+    /// Envelopes in the unchecked parts that were known at the start, or had ended.
     pub known: HashSet<EnvelopeId>,
-    /// Envelopes whose record does not verify.
-    pub damaged: HashSet<EnvelopeId>,
-    /// Envelopes whose bodies lie in files of their own, and the names of such files.
-    pub apart: HashSet<EnvelopeId>,
+    /// Names of files of bodies.
     pub large_names: Vec<String>,
 }
 
 impl Survey {
-    /// Reads every envelope record, and writes down that the spool was opened. `Damaged`: the database cannot be read through.
+    /// Reads again what the last checkpoint does not have, and writes down that the spool was opened. `Damaged`: the database cannot
+    /// be read through.
     pub fn make(
         database: &Database,
+        store: &Store,
         opened: Opened,
         places: &Places,
         boot: Boot,
@@ -77,114 +105,113 @@ impl Survey {
         let names = Places::names(&places.segments()).map_err(io)?;
         let segments: BTreeSet<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let large_names = Places::names(&places.large()).map_err(io)?;
-        let mut draft = Draft::new(database);
-        // Meta records that do not verify are as good as none: everything is compared.
-        let format = draft.get::<Format>(Table::Meta, FORMAT).ok().flatten();
-        if let Some(Format { version, .. }) = format.filter(|f| f.version != FORMAT_VERSION) {
-            return Err(SpoolError::Broken(format!("spool format {version} is not known")));
+        // Meta records that do not verify are as good as none: everything is counted and compared.
+        let format = meta::<Format>(database, FORMAT).map_or(FORMAT_VERSION, |f| f.version);
+        if format > FORMAT_VERSION {
+            return Err(SpoolError::Broken(format!("spool format {format} is not known")));
         }
-        let tip = draft.get::<Tip>(Table::Meta, TIP).ok().flatten();
+        let tip = meta::<Tip>(database, TIP).filter(|_| opened == Opened::Sound);
+        let last = segments.last().copied().unwrap_or(0);
         let mut survey = Survey {
-            tip: Tip::default(),
             counts: Counts::default(),
-            live: HashMap::new(),
+            live: Live::default(),
+            next_segment: last.max(tip.as_ref().map_or(0, |tip| tip.end.segment)) + 1,
             segments,
+            checkpointed: 0,
+            serial: 0,
+            replayed: 0,
+            unchecked: Vec::new(),
             known: HashSet::new(),
-            damaged: HashSet::new(),
-            apart: HashSet::new(),
             large_names,
         };
-        let places_of_known = survey.read_envelopes(database)?;
-        let sound =
-            tip.filter(|tip| opened == Opened::Sound && tip.envelopes == survey.counts.envelopes);
-        survey.counts.batches = match &sound {
-            Some(tip) => tip.batches,
-            None => count(database, Table::Batch)?,
-        };
-        survey.tip = Tip {
-            end: Mark { segment: survey.next_segment(sound.as_ref()), offset: 0 },
-            envelopes: survey.counts.envelopes,
-            batches: survey.counts.batches,
-            unchecked: unchecked(&survey.segments, sound.as_ref()),
-        };
-        let within = |mark: &Mark| {
-            let part = |u: &Unchecked| u.from.segment == mark.segment && *mark >= u.from;
-            survey.tip.unchecked.iter().any(part)
-        };
-        survey.known = places_of_known
-            .into_iter()
-            .filter(|(_, mark)| mark.as_ref().is_none_or(within))
-            .map(|(id, _)| id)
-            .collect();
-        draft.put(Table::Meta, FORMAT, &Format { version: FORMAT_VERSION, boot })?;
-        draft.put(Table::Meta, TIP, &survey.tip)?;
-        let writes: PerTable<_> = draft.into_writes();
-        database.apply(&writes).and_then(|()| database.sync()).map_err(SpoolError::Io)?;
+        let live = Live::read(database).ok();
+        match (tip, live, format) {
+            (Some(tip), Some(live), FORMAT_VERSION) => {
+                survey.live = live;
+                survey.read_again(&tip, store, places)?;
+            }
+            (tip, _, _) => survey.begin_anew(tip.as_ref(), format, database)?,
+        }
+        survey.next_segment = survey.next_segment.max(survey.checkpointed);
+        let mut facts = Writes::from([fact(FORMAT, &Format { version: FORMAT_VERSION, boot })?]);
+        if survey.checkpointed == survey.next_segment {
+            // There was no tip, or one of another form.
+            facts.extend(survey.live.take_changed()?);
+            survey.tip().add_to(&mut facts)?;
+        }
+        database.write_meta(&facts).and_then(|()| database.sync()).map_err(SpoolError::Io)?;
         Ok(survey)
     }
 
-    /// Counts the envelopes; returns where each has its record.
-    fn read_envelopes(
+    fn tip(&self) -> Tip {
+        Tip {
+            end: Mark { segment: self.checkpointed, offset: 0 },
+            serial: self.serial,
+            envelopes: self.counts.envelopes,
+            batches: self.counts.batches,
+            bytes: self.counts.bytes,
+            unchecked: self.unchecked.clone(),
+        }
+    }
+
+    fn read_again(&mut self, tip: &Tip, store: &Store, places: &Places) -> Result<(), SpoolError> {
+        let mut replay = Replay::new(tip, store, &mut self.live);
+        for segment in self.segments.range(tip.end.segment..) {
+            replay.segment(places, *segment)?;
+        }
+        let (unchecked, known) = replay.unchecked(&tip.unchecked);
+        (self.counts, self.serial, self.replayed) = (replay.counts, replay.serial, replay.groups);
+        self.unchecked = unchecked;
+        self.unchecked.retain(|part| self.segments.contains(&part.from.segment));
+        self.known = known;
+        self.checkpointed = tip.end.segment;
+        Ok(())
+    }
+
+    /// Counts what is in the database. Without a tip it has lost something, or it is new: everything is compared.
+    fn begin_anew(
         &mut self,
+        tip: Option<&Tip>,
+        format: u32,
         database: &Database,
-    ) -> Result<Vec<(EnvelopeId, Option<Mark>)>, SpoolError> {
-        let mut found = Vec::new();
+    ) -> Result<(), SpoolError> {
         database.scan(Table::Envelope, Bound::Unbounded, Bound::Unbounded, &mut |key, value| {
-            let Some(id) = envelope_of(key) else { return Step::On };
             self.counts.envelopes += 1;
-            match verified::<Entry>(database, Table::Envelope, key, value) {
-                Ok(entry) => {
-                    self.counts.bytes += entry.body.length();
-                    let mark = entry.mark();
-                    if let Some(mark) = mark {
-                        *self.live.entry(mark.segment).or_default() += 1;
-                    }
-                    if entry.anchor.is_some() {
-                        self.apart.insert(id);
-                    }
-                    found.push((id, mark));
-                }
-                Err(_) => {
-                    self.damaged.insert(id);
-                    found.push((id, None));
-                }
+            self.known.extend(envelope_of(key));
+            if let Ok(entry) = verified::<Entry>(database, Table::Envelope, key, value) {
+                self.counts.bytes += entry.body.length();
+                entry.mark().into_iter().for_each(|mark| self.live.came(mark.segment));
             }
             Step::On
         })?;
-        Ok(found)
-    }
-
-    fn next_segment(&self, tip: Option<&Tip>) -> u64 {
-        let last = self.segments.last().copied().unwrap_or(0);
-        last.max(tip.map_or(0, |tip| tip.end.segment)).saturating_add(1)
-    }
-}
-
-fn unchecked(segments: &BTreeSet<u64>, tip: Option<&Tip>) -> Vec<Unchecked> {
-    let whole = |segment: u64| Mark { segment, offset: 0 };
-    let Some(tip) = tip else {
-        return segments.iter().map(|s| Unchecked { from: whole(*s), lost: true }).collect();
-    };
-    let mut parts = BTreeMap::new();
-    for segment in segments {
-        if *segment == tip.end.segment {
-            parts.insert(*segment, Unchecked { from: tip.end, lost: false });
-        } else if *segment > tip.end.segment {
-            parts.insert(*segment, Unchecked { from: whole(*segment), lost: false });
+        database.scan(Table::Batch, Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
+            self.counts.batches += 1;
+            Step::On
+        })?;
+        // Of the first form every group was in the database at once; only what stands behind its tip may have missed it.
+        let old = tip.filter(|tip| format == 1 && tip.envelopes == self.counts.envelopes);
+        for segment in &self.segments {
+            let start = Mark { segment: *segment, offset: 0 };
+            match old {
+                None => self.unchecked.push(Unchecked { from: start, lost: true }),
+                Some(tip) if tip.end.segment <= *segment => {
+                    self.unchecked.push(Unchecked { from: start.max(tip.end), lost: false });
+                }
+                Some(_) => {}
+            }
         }
+        self.unchecked.extend(old.iter().flat_map(|tip| &tip.unchecked));
+        self.checkpointed = self.next_segment;
+        Ok(())
     }
-    for old in tip.unchecked.iter().filter(|old| segments.contains(&old.from.segment)) {
-        let part = parts.entry(old.from.segment).or_insert(*old);
-        *part = Unchecked { from: part.from.min(old.from), lost: part.lost || old.lost };
-    }
-    parts.into_values().collect()
 }
 
-fn count(database: &Database, table: Table) -> Result<u64, SpoolError> {
-    let mut count = 0;
-    database.scan(table, Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
-        count += 1;
-        Step::On
-    })?;
-    Ok(count)
+fn fact<T: Serialize>(name: &[u8], value: &T) -> Result<(IVec, Write), SpoolError> {
+    let value = Some(IVec::from(Sealed::new(value)?.into_bytes()));
+    Ok((IVec::from(name), Write { value, origin: Origin::Decision }))
+}
+
+fn meta<T: DeserializeOwned>(database: &Database, name: &[u8]) -> Option<T> {
+    let value = database.get(Table::Meta, name).ok().flatten()?;
+    verified(database, Table::Meta, name, &value).ok()
 }

@@ -116,6 +116,17 @@ pub fn envelope_of(key: &[u8]) -> Option<EnvelopeId> {
     key.first_chunk::<16>().map(|id| EnvelopeId::from_bytes(*id))
 }
 
+/// The envelope a key of this table belongs to.
+pub fn id_within(table: Table, key: &[u8]) -> Option<EnvelopeId> {
+    match table {
+        Table::Envelope | Table::Batch | Table::Recipient | Table::Lease | Table::Journal => {
+            envelope_of(key)
+        }
+        Table::Due => envelope_of(key.get(8..)?),
+        Table::Meta => None,
+    }
+}
+
 pub fn batch_of(key: &[u8]) -> Option<BatchId> {
     let index = number_at(key, 16)?;
     Some(BatchId { envelope: envelope_of(key)?, index })

@@ -16,6 +16,7 @@ use sled::IVec;
 
 use super::draft::Draft;
 use super::envelope::Entry;
+use super::incoming::Rows;
 use super::table::{
     Table, batch_key, batch_of, due_key, envelope_key, journal_key, journal_number_of,
     recipient_key, recipient_of,
@@ -33,6 +34,13 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// A message came in.
+    pub fn came(&mut self, rows: &Rows) {
+        self.envelopes += 1;
+        self.batches += signed(rows.batches);
+        self.bytes += signed(rows.length);
+    }
+
     pub fn add(&mut self, other: Effects) {
         self.envelopes += other.envelopes;
         self.batches += other.batches;
