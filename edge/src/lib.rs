@@ -6,6 +6,7 @@ pub mod clock;
 pub mod dial;
 pub mod dns;
 pub mod duplex;
+pub mod fault;
 pub mod machine;
 pub mod session;
 pub mod signal;

@@ -21,6 +21,7 @@ use posthaste_mail::wire::data::DotStuffer;
 use posthaste_mail::wire::reply::{Reply, ReplyParser};
 
 use crate::body::Body;
+use crate::fault;
 use crate::tls::{ClientTls, TlsFacts, TlsStream};
 
 /// How long each phase may take.
@@ -236,6 +237,7 @@ impl Session {
                 transaction.lost(failure);
             }
         }
+        fault::reached("wire", "reply");
         let ending = transaction.finish();
         self.needs_reset = ending.needs_reset;
         ending
@@ -262,7 +264,9 @@ impl Session {
         }
         stuffer.finish(&mut last);
         transaction.dot_sent();
-        match self.write_content(&last).await {
+        let written = self.write_content(&last).await;
+        fault::reached("wire", "dot");
+        match written {
             Ok(()) => None,
             Err(failure) => self.last_words(transaction, failure).await,
         }

@@ -54,7 +54,7 @@ impl Daemon {
         daemon
     }
 
-    fn wait_until_it_answers(&mut self) {
+    pub fn wait_until_it_answers(&mut self) {
         let socket = self.socket.clone();
         self.process.wait_until_ready(READY, || {
             let status = Operator::connect(&socket)
@@ -76,6 +76,16 @@ impl Daemon {
         let mut again = command(&self.config, &self.wrapper, &self.options);
         self.process = Process::start(area, "posthaste", &mut again);
         self.wait_until_it_answers();
+    }
+
+    /// Starts it again with other programs in front, without waiting for its first answer.
+    pub fn start_again(&mut self, area: &Area, wrapper: &[&str]) {
+        if self.process.ended().is_none() {
+            self.terminate();
+        }
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        let mut again = command(&self.config, &self.wrapper, &self.options);
+        self.process = Process::start(area, "posthaste", &mut again);
     }
 
     /// SIGTERM, waits, and returns the exit code; `None` when a signal ended it.
@@ -171,6 +181,12 @@ impl Daemon {
             serde_json::from_str::<Value>(line).unwrap_or_else(|why| panic!("{line}: {why}"))
         });
         rows.map(|row| row["id"].as_str().expect("member id").to_owned()).collect()
+    }
+
+    /// Whether nothing waits any more, or there is nobody to ask.
+    pub fn has_nothing_left(&self) -> bool {
+        let output = self.cli(&["queue", "list", "--json"]);
+        !output.status.success() || output.stdout.is_empty()
     }
 
     /// Waits until nothing waits any more.

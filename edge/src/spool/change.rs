@@ -5,7 +5,8 @@
 //! `Accepted` stands in the same segment, and they follow from it. Numbers are little-endian.
 //!
 //! ```text
-//! serial of the group, envelopes, batches, octets of content: 8 octets each; then one after the other
+//! serial of the group, envelopes, batches, octets of content: 8 octets each
+//! octets of the group in front of this record, 8 octets, and their crc32c, 4 octets; then one after the other
 //! 1  offset, 8 octets                                         a message came in, its record begins there
 //! 2  id, 16 octets, segment, 8 octets                         an envelope ended that this segment held
 //! 3  table, 1 octet, length, 1 octet, key, length, 4 octets, value
@@ -52,19 +53,42 @@ pub struct Changes {
     pub serial: u64,
     /// As they are after the group.
     pub counts: Counts,
+    pub messages: Messages,
     pub changes: Vec<Change>,
 }
 
+/// The records of the group in front of its changes: a group is whole when they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    pub length: u64,
+    pub sum: u32,
+}
+
+impl Messages {
+    pub fn of(bytes: &[u8]) -> Messages {
+        Messages { length: bytes.len() as u64, sum: crc32c::crc32c(bytes) }
+    }
+
+    /// Are they there, in front of the changes at `offset`?
+    pub fn are_whole(&self, content: &[u8], offset: u64) -> bool {
+        let place = |offset: u64| usize::try_from(offset).ok();
+        let range = offset.checked_sub(self.length).and_then(place).zip(place(offset));
+        let bytes = range.and_then(|(from, to)| content.get(from..to));
+        bytes.is_some_and(|bytes| crc32c::crc32c(bytes) == self.sum)
+    }
+}
+
 /// Writes down changes one by one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Encoder(Vec<u8>);
 
 impl Encoder {
-    pub fn new(serial: u64, counts: Counts) -> Encoder {
+    pub fn new(serial: u64, counts: Counts, messages: Messages) -> Encoder {
         let mut encoder = Encoder(Vec::new());
-        for number in [serial, counts.envelopes, counts.batches, counts.bytes] {
+        for number in [serial, counts.envelopes, counts.batches, counts.bytes, messages.length] {
             encoder.number(number);
         }
+        encoder.0.extend_from_slice(&messages.sum.to_le_bytes());
         encoder
     }
 
@@ -111,6 +135,7 @@ pub fn decode(bytes: &[u8]) -> Option<Changes> {
     let serial = rest.number()?;
     let counts =
         Counts { envelopes: rest.number()?, batches: rest.number()?, bytes: rest.number()? };
+    let messages = Messages { length: rest.number()?, sum: rest.small()? };
     let mut changes = Vec::new();
     while let Some(tag) = rest.octet() {
         changes.push(match tag {
@@ -121,7 +146,7 @@ pub fn decode(bytes: &[u8]) -> Option<Changes> {
             }
             3 => {
                 let (table, key) = rest.key()?;
-                let length = u32::from_le_bytes(*rest.some(4)?.first_chunk()?);
+                let length = rest.small()?;
                 let value = IVec::from(rest.some(usize::try_from(length).ok()?)?);
                 Change::Put { table, key, value }
             }
@@ -133,7 +158,7 @@ pub fn decode(bytes: &[u8]) -> Option<Changes> {
             _ => return None,
         });
     }
-    Some(Changes { serial, counts, changes })
+    Some(Changes { serial, counts, messages, changes })
 }
 
 struct Rest<'a>(&'a [u8]);
@@ -153,6 +178,10 @@ impl<'a> Rest<'a> {
         self.some(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
     }
 
+    fn small(&mut self) -> Option<u32> {
+        self.some(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
     fn key(&mut self) -> Option<(Table, IVec)> {
         let table = *Table::ALL.get(usize::from(self.octet()?))?;
         let length = usize::from(self.octet()?);
@@ -170,7 +199,8 @@ mod tests {
     fn some() -> (Vec<u8>, Changes) {
         let id = EnvelopeId::new(Timestamp::from_secs(3), &mut Dice::new(1));
         let counts = Counts { envelopes: 1, batches: 2, bytes: 1 << 40 };
-        let mut encoder = Encoder::new(7, counts);
+        let messages = Messages::of(b"messages");
+        let mut encoder = Encoder::new(7, counts, messages);
         encoder.came(4096);
         encoder.ended(id, 12);
         encoder.brought(13);
@@ -185,7 +215,7 @@ mod tests {
             Change::Put { table: Table::Meta, key: b"".into(), value: b"".into() },
             Change::Gone { table: Table::Lease, key: b"another".into() },
         ];
-        (encoder.into_bytes(), Changes { serial: 7, counts, changes })
+        (encoder.into_bytes(), Changes { serial: 7, counts, messages, changes })
     }
 
     #[test]
@@ -195,9 +225,20 @@ mod tests {
     }
 
     #[test]
+    fn messages_have_to_be_whole() {
+        let messages = Messages::of(b"messages");
+        assert!(messages.are_whole(b"xxmessages", 10));
+        assert!(!messages.are_whole(b"xxmessages", 9));
+        assert!(!messages.are_whole(b"xxmossages", 10));
+        assert!(!messages.are_whole(b"messages", 3));
+        assert!(!messages.are_whole(b"messages", u64::MAX));
+        assert!(Messages::of(b"").are_whole(b"", 0));
+    }
+
+    #[test]
     fn parsers_take_any_bytes() {
         let (bytes, _) = some();
-        for length in 0..32 {
+        for length in 0..44 {
             assert_eq!(decode(&bytes[..length]), None);
         }
         let mut dice = Dice::new(9);

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use super::database::Database;
 use super::draft::Writes;
 use super::store::{Layer, Store};
+use crate::fault;
 
 /// What is to be written.
 pub struct Order {
@@ -93,11 +94,15 @@ impl Drop for Checkpointer {
 fn write(database: &Database, store: &Store, order: &Order) -> Result<u64, String> {
     if !order.layer.is_empty() {
         database.write(&order.layer)?;
+        fault::reached("checkpoint", "written");
         // The tip must not be there before what it speaks of.
         database.sync()?;
     }
+    fault::reached("checkpoint", "synced");
     database.write_meta(&order.facts)?;
+    fault::reached("checkpoint", "tipped");
     database.sync()?;
+    fault::reached("checkpoint", "done");
     store.let_go();
     Ok(order.segment)
 }

@@ -33,6 +33,7 @@ use super::work::{self, Effects};
 use super::writer::{NoAppend, Writer};
 use super::{Ending, Notices, SpoolError};
 use crate::clock::Clock;
+use crate::fault;
 
 /// Jobs in a group.
 const GROUP: usize = 1024;
@@ -293,11 +294,13 @@ impl Committer {
         }
         let written = match broken {
             Some(why) => Err(NotWritten::Broken(why)),
-            None => self.write(draft, &sum),
+            None => self.write(draft, &sum, &kinds(&jobs)),
         };
         match written {
             Ok(()) => {
+                let kinds = kinds(&jobs);
                 jobs.into_iter().for_each(|(job, _)| job.finish(Ok(())));
+                kinds.reach("answered");
                 self.retention.release(
                     &sum.effects.ended,
                     self.writer.current(),
@@ -333,10 +336,11 @@ impl Committer {
     }
 
     /// Messages and changes; all durable when this returns, and to be seen.
-    fn write(&mut self, draft: Draft<'_>, sum: &Sum) -> Result<(), NotWritten> {
+    fn write(&mut self, draft: Draft<'_>, sum: &Sum, kinds: &Kinds) -> Result<(), NotWritten> {
         if draft.is_empty() {
             return Ok(());
         }
+        kinds.reach("staged");
         let failed = |error: std::io::Error| match out_of_space(&error) {
             true => NotWritten::NoSpace,
             false => NotWritten::Broken(format!("segment: {error}")),
@@ -346,13 +350,19 @@ impl Committer {
         let counts = self.shared.counts().after(&sum.effects);
         let writes = draft.into_writes();
         let before = self.writer.current();
-        let changes = encode(self.serial, counts, &writes, sum);
+        let encoder = Encoder::new(self.serial, counts, self.writer.messages());
+        let changes = encode(encoder, &writes, sum);
         if let Err(error) = self.writer.append_changes(&changes) {
             self.writer.cut(0);
             return Err(failed(error));
         }
         let length = self.writer.pending() as u64;
-        self.writer.flush().map_err(failed)?;
+        #[cfg(test)]
+        let power = self.places.power.lock();
+        self.writer.flush(|| kinds.reach("written")).map_err(failed)?;
+        kinds.reach("synced");
+        #[cfg(test)]
+        drop(power);
         self.serial += 1;
         self.written += length;
         self.shared.count_group();
@@ -362,17 +372,23 @@ impl Committer {
         let came = sum.came.iter().map(|(_, mark)| mark.segment);
         self.retention.book(came.chain(sum.brought.iter().copied()), &sum.effects.ended);
         self.retention.left(before, self.writer.current());
+        kinds.reach("applied");
         Ok(())
     }
 
     /// Arranges for a failure.
     #[cfg(test)]
     fn inject(&mut self) {
+        use super::disk::Fault;
         let mut fault = self.shared.fault.lock().unwrap();
-        let of_segment = |fault: &mut _| matches!(fault, super::disk::Fault::Segment(_));
-        if let Some(super::disk::Fault::Segment(kind)) = fault.take_if(of_segment) {
-            self.writer.fault = Some(kind);
+        match *fault {
+            Some(Fault::Segment(kind)) => self.writer.fault = Some(kind),
+            Some(Fault::Torn(seed)) => {
+                self.writer.torn = Some(posthaste_mail::dice::Dice::new(seed))
+            }
+            Some(Fault::Checkpoint) | None => return,
         }
+        *fault = None;
     }
 
     #[cfg(test)]
@@ -488,8 +504,7 @@ impl Committer {
 }
 
 /// The group's last record.
-fn encode(serial: u64, counts: super::Counts, writes: &PerTable<Writes>, sum: &Sum) -> Vec<u8> {
-    let mut encoder = Encoder::new(serial, counts);
+fn encode(mut encoder: Encoder, writes: &PerTable<Writes>, sum: &Sum) -> Vec<u8> {
     for (_, mark) in &sum.came {
         encoder.came(mark.offset);
     }
@@ -509,6 +524,22 @@ fn encode(serial: u64, counts: super::Counts, writes: &PerTable<Writes>, sum: &S
         }
     }
     encoder.into_bytes()
+}
+
+/// What a group does, for tests that end the process there.
+struct Kinds(Vec<&'static str>);
+
+impl Kinds {
+    fn reach(&self, step: &str) {
+        self.0.iter().for_each(|kind| fault::reached(kind, step));
+    }
+}
+
+fn kinds(jobs: &[(Job, Part)]) -> Kinds {
+    match cfg!(debug_assertions) {
+        true => Kinds(jobs.iter().map(|(job, _)| job.kind()).collect()),
+        false => Kinds(Vec::new()),
+    }
 }
 
 /// What a job is to its group.

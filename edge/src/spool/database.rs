@@ -31,6 +31,8 @@ pub struct Database {
     trees: PerTable<Tree>,
     /// Our own handle on the file sled writes, for the syncs.
     file: File,
+    #[cfg(test)]
+    places: Places,
     damage: Mutex<HashSet<(Table, Vec<u8>)>>,
 }
 
@@ -85,11 +87,21 @@ impl Database {
             sync_directory(&places.root).map_err(failed)?;
         }
         let trees = PerTable::from_all(|table| db.open_tree(table.name())).map_err(reading)?;
-        Ok((Database { db, trees, file, damage: Mutex::default() }, opened))
+        let database = Database {
+            db,
+            trees,
+            file,
+            #[cfg(test)]
+            places: places.clone(),
+            damage: Mutex::default(),
+        };
+        Ok((database, opened))
     }
 
     /// Writes a layer of changes; not durable before `sync`, and not atomic: whoever is interrupted writes it again.
     pub fn write(&self, layer: &Layer) -> Result<(), String> {
+        #[cfg(test)]
+        let _power = self.places.power.lock();
         for table in Table::ALL {
             let tree = self.trees.of(table);
             for (key, slot) in layer.of(table) {
@@ -105,6 +117,8 @@ impl Database {
 
     /// Writes facts about the spool, all or none; not durable before `sync`.
     pub fn write_meta(&self, facts: &Writes) -> Result<(), String> {
+        #[cfg(test)]
+        let _power = self.places.power.lock();
         let mut batch = sled::Batch::default();
         for (key, write) in facts {
             match &write.value {
@@ -122,8 +136,13 @@ impl Database {
     }
 
     pub fn sync(&self) -> Result<(), String> {
+        #[cfg(test)]
+        let power = self.places.power.lock();
         self.db.flush().map_err(|e| e.to_string())?;
-        self.file.sync_data().map_err(|e| e.to_string())
+        self.file.sync_data().map_err(|e| e.to_string())?;
+        #[cfg(test)]
+        power.iter().for_each(|disk| disk.database_synced(&self.places.database()));
+        Ok(())
     }
 
     pub fn damaged(&self) -> u64 {

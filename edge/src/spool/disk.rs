@@ -93,6 +93,8 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Segment(io::ErrorKind),
+    /// The next group reaches the disk in part.
+    Torn(u64),
     Checkpoint,
 }
 

@@ -138,6 +138,28 @@ fn settle_file(incoming: Incoming, keep: bool) {
 }
 
 impl Job {
+    /// Its name among the points of `fault`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Job::Accept { .. } => "accept",
+            Job::Take { .. } => "take",
+            Job::Journal { entries, .. } => {
+                let is_dot = |(_, entry): &(u32, JournalEntry)| *entry == JournalEntry::DotSent;
+                if entries.iter().any(is_dot) { "dot" } else { "outcome" }
+            }
+            Job::Settle { settle, .. } => match &settle.notices {
+                Stage::Made(made) if !made.is_empty() => "notify",
+                Stage::Made(_) | Stage::Wanted(_) => "settle",
+            },
+            Job::Retry { .. } => "retry",
+            Job::Decide { .. } => "decide",
+            Job::Recover { .. } => "recover",
+            Job::Mend { .. } => "mend",
+            Job::Count { .. } => "count",
+            Job::Checked { .. } => "checked",
+        }
+    }
+
     /// Octets the job adds to the segment.
     pub fn appends(&self) -> u64 {
         match self {

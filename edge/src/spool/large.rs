@@ -9,6 +9,7 @@ use posthaste_mail::envelope::EnvelopeId;
 
 use super::place::{Places, sync_directory};
 use crate::body::Body;
+use crate::fault;
 
 /// How much is read of a file at once.
 pub const CHUNK: usize = 256 << 10;
@@ -35,8 +36,10 @@ impl Large {
         options.read(true).write(true).create_new(!linked).mode(0o600);
         let mut file = options.open(&path)?;
         large.sum = walk(body, |chunk| if linked { Ok(()) } else { file.write_all(chunk) })?;
+        fault::reached("large", "written");
         file.sync_all()?;
         sync_directory(&places.large())?;
+        fault::reached("large", "synced");
         Ok(large)
     }
 

@@ -26,6 +26,10 @@ mod large;
 mod live;
 mod memory;
 mod place;
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod powercut;
 mod read;
 mod recovery;
 mod replay;

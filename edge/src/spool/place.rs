@@ -21,12 +21,15 @@ use super::SpoolError;
 #[derive(Clone, Debug)]
 pub struct Places {
     pub root: PathBuf,
+    /// What a power cut would leave.
+    #[cfg(test)]
+    pub power: super::power::Power,
 }
 
 impl Places {
     /// Makes the directories that are missing, for the owner alone.
     pub fn create(root: &Path) -> io::Result<Places> {
-        let places = Places { root: root.to_path_buf() };
+        let places = Places::at(root);
         for directory in [root.to_path_buf(), places.segments(), places.large()] {
             if !directory.is_dir() {
                 DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
@@ -36,6 +39,14 @@ impl Places {
             }
         }
         Ok(places)
+    }
+
+    pub fn at(root: &Path) -> Places {
+        Places {
+            root: root.to_path_buf(),
+            #[cfg(test)]
+            power: super::power::Power::default(),
+        }
     }
 
     pub fn database(&self) -> PathBuf {

@@ -1,13 +1,14 @@
 //! Reads again what was written to the segments after the last checkpoint.
 //!
-//! Every group ends with its changes, and each has the number after the one before. So what is behind the last whole group was never
-//! answered; and where a number is missing something is damaged, and what stands there is for the check to compare.
+//! Every group ends with its changes, and each has the number after the one before. What is behind the last whole group was never
+//! answered, and a last group whose messages are not all there is none. Where a number is missing something is damaged, and what stands
+//! there is for the check to compare.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 
 use posthaste_mail::envelope::EnvelopeId;
-use posthaste_mail::queue::record::Accepted;
+use posthaste_mail::queue::record::{Accepted, BodyPlace};
 
 use super::change::{Change, Changes, decode};
 use super::draft::{Origin, Shelf, Write, Writes};
@@ -35,6 +36,18 @@ pub struct Replay<'a> {
     ended: HashSet<EnvelopeId>,
     /// Segments that were read, after `end`.
     behind: Vec<u64>,
+    /// A group whose messages are not whole: torn, if it is the last one, else damaged later.
+    doubtful: Option<Group>,
+}
+
+/// A group as it was read.
+struct Group {
+    segment: u64,
+    /// Behind its last record.
+    end: u64,
+    changes: Changes,
+    /// Messages that came in, in their order; one that cannot be read is missing.
+    came: Vec<(Rows, BodyPlace, Option<Mark>)>,
 }
 
 impl<'a> Replay<'a> {
@@ -50,6 +63,7 @@ impl<'a> Replay<'a> {
             stray: HashSet::new(),
             ended: HashSet::new(),
             behind: Vec::new(),
+            doubtful: None,
         }
     }
 
@@ -71,70 +85,94 @@ impl<'a> Replay<'a> {
                     None
                 }
             };
-            let Some(changes) = changes.filter(|changes| changes.serial >= self.serial) else {
-                continue;
+            let next = self.doubtful.as_ref().map_or(self.serial, |d| d.changes.serial + 1);
+            let Some(changes) = changes.filter(|changes| changes.serial >= next) else { continue };
+            // Another group follows, so it was answered.
+            if let Some(doubtful) = self.doubtful.take() {
+                self.group(doubtful)?;
+            }
+            let whole = changes.messages.are_whole(&content, found.offset);
+            let group = Group {
+                segment: number,
+                end: found.offset.saturating_add(found.head.record_length()),
+                came: self.came(number, &content, &changes),
+                changes,
             };
-            if changes.serial > self.serial {
-                self.gaps.push(self.end);
-                self.gaps.extend(self.behind.iter().map(|s| Mark { segment: *s, offset: 0 }));
+            match whole {
+                true => self.group(group)?,
+                false => self.doubtful = Some(group),
             }
-            if self.gaps.is_empty() {
-                self.stray.clear();
-            }
-            self.group(number, &content, &changes)?;
-            let after = found.offset.saturating_add(found.head.record_length());
-            self.end = Mark { segment: number, offset: after };
-            self.behind.clear();
         }
         Ok(())
     }
 
-    fn group(&mut self, number: u64, content: &[u8], group: &Changes) -> Result<(), SpoolError> {
+    fn group(&mut self, group: Group) -> Result<(), SpoolError> {
+        let Group { segment, end, changes, came } = group;
+        if changes.serial > self.serial {
+            self.gaps.push(self.end);
+            let behind = self.behind.iter().filter(|s| **s < segment);
+            self.gaps.extend(behind.map(|s| Mark { segment: *s, offset: 0 }));
+        }
+        if self.gaps.is_empty() {
+            self.stray.clear();
+        }
         let mut writes: PerTable<Writes> = PerTable::default();
-        for change in &group.changes {
-            match change {
-                Change::Came { offset } => {
-                    self.live.came(number);
-                    self.came(Mark { segment: number, offset: *offset }, content, &mut writes)?;
+        for (rows, place, anchor) in &came {
+            rows.write(&mut writes, place, *anchor)?;
+        }
+        for change in &changes.changes {
+            let (table, key, value) = match change {
+                Change::Came { .. } => {
+                    self.live.came(segment);
+                    continue;
                 }
-                Change::Brought { segment } => self.live.came(*segment),
+                Change::Brought { segment } => {
+                    self.live.came(*segment);
+                    continue;
+                }
                 Change::Ended { id, segment } => {
                     self.live.ended(*segment);
                     self.ended.insert(*id);
+                    continue;
                 }
-                Change::Put { table, key, value } => {
-                    let write = Write { value: Some(value.clone()), origin: Origin::Decision };
-                    writes.of_mut(*table).insert(key.clone(), write);
-                }
-                Change::Gone { table, key } => {
-                    let write = Write { value: None, origin: Origin::Decision };
-                    writes.of_mut(*table).insert(key.clone(), write);
-                }
-            }
+                Change::Put { table, key, value } => (table, key, Some(value.clone())),
+                Change::Gone { table, key } => (table, key, None),
+            };
+            let write = Write { value, origin: Origin::Decision };
+            writes.of_mut(*table).insert(key.clone(), write);
         }
         self.store.apply(&writes, &HashSet::new());
-        self.counts = group.counts;
-        self.serial = group.serial.saturating_add(1);
+        self.counts = changes.counts;
+        self.serial = changes.serial.saturating_add(1);
         self.groups += 1;
+        self.end = Mark { segment, offset: end };
+        self.behind.retain(|behind| *behind > segment);
         Ok(())
     }
 
-    /// The records of a message follow from what was accepted. Its content is not looked at: that is done when it is needed.
+    /// The records of messages follow from what was accepted. Their content is not looked at: that is done when it is needed.
     fn came(
         &self,
-        at: Mark,
+        segment: u64,
         content: &[u8],
-        writes: &mut PerTable<Writes>,
-    ) -> Result<(), SpoolError> {
-        let Some((head, envelope)) = segment::envelope_at(content, at) else { return Ok(()) };
-        let accepted = serde_json::from_slice::<Accepted>(envelope).ok();
-        let rows = accepted.and_then(|accepted| Rows::new(&accepted, head.body_length).ok());
-        let Some(rows) = rows.filter(|rows| rows.id == head.id) else {
-            self.store.note_damage(Table::Envelope, &envelope_key(head.id));
-            return Ok(());
-        };
-        let (place, anchor) = place_of(&head, at);
-        rows.write(writes, &place, anchor)
+        changes: &Changes,
+    ) -> Vec<(Rows, BodyPlace, Option<Mark>)> {
+        let mut came = Vec::new();
+        for change in &changes.changes {
+            let Change::Came { offset } = change else { continue };
+            let at = Mark { segment, offset: *offset };
+            let Some((head, envelope)) = segment::envelope_at(content, at) else { continue };
+            let accepted = serde_json::from_slice::<Accepted>(envelope).ok();
+            let rows = accepted.and_then(|accepted| Rows::new(&accepted, head.body_length).ok());
+            match rows.filter(|rows| rows.id == head.id) {
+                Some(rows) => {
+                    let (place, anchor) = place_of(&head, at);
+                    came.push((rows, place, anchor));
+                }
+                None => self.store.note_damage(Table::Envelope, &envelope_key(head.id)),
+            }
+        }
+        came
     }
 
     /// What the check has to compare, and which envelopes of it need no comparison.

@@ -13,6 +13,7 @@ use super::live::Live;
 use super::place::Places;
 use super::segment;
 use super::survey::Survey;
+use crate::fault;
 
 /// An envelope that left the queue; `None`: its entry did not verify.
 type Gone = (EnvelopeId, Option<Entry>);
@@ -79,6 +80,7 @@ impl Retention {
             let Some(entry) = entry else { continue };
             if matches!(entry.body, BodyPlace::File { .. }) {
                 let _ = std::fs::remove_file(self.places.large_file(*id));
+                fault::reached("remove", "large");
             }
             if let Some(mark) = entry.mark() {
                 by_segment.entry(mark.segment).or_default().push(*id);
@@ -92,11 +94,17 @@ impl Retention {
             .collect();
         for (segment, ids) in by_segment.iter().filter(|(s, _)| !free.contains(s)) {
             let _ = self.ended.add(*segment, ids);
+            fault::reached("remove", "ended");
         }
         for segment in free {
             self.shared.forget_segment(segment);
             let path = segment::path(&self.places.segments(), segment);
+            #[cfg(test)]
+            let power = self.places.power.lock();
+            #[cfg(test)]
+            power.iter().for_each(|disk| disk.removing(&path));
             if std::fs::remove_file(path).is_ok() {
+                fault::reached("remove", "segment");
                 let _ = self.ended.remove(segment);
                 self.idle.remove(&segment);
             }

@@ -240,7 +240,7 @@ mod tests {
             let head = head(&mut dice, b"{}", body);
             marks.push(writer.append(&head, b"{}", body).unwrap());
         }
-        writer.flush().unwrap();
+        writer.flush(|| {}).unwrap();
         writer.close().unwrap();
         (std::fs::read(path(directory, 1)).unwrap(), marks)
     }
@@ -284,7 +284,7 @@ mod tests {
         let mut writer = Writer::new(scratch.path().to_path_buf(), 4096, 9);
         let outer = head(&mut Dice::new(3), b"{}", &stolen);
         writer.append(&outer, b"{}", &stolen).unwrap();
-        writer.flush().unwrap();
+        writer.flush(|| {}).unwrap();
         let mut content = std::fs::read(path(scratch.path(), 9)).unwrap();
         assert_eq!(records(9, &content, 0).len(), 1);
         content[0] = 0; // the outer record is not found, and still the inner ones are not believed
@@ -300,12 +300,12 @@ mod tests {
         let append = |writer: &mut Writer| writer.append(&head, b"{}", &body);
         assert_eq!(append(&mut writer).unwrap(), Mark { segment: 5, offset: 0 });
         assert!(matches!(append(&mut writer), Err(NoAppend::GroupFull)));
-        writer.flush().unwrap();
+        writer.flush(|| {}).unwrap();
         assert_eq!(append(&mut writer).unwrap(), Mark { segment: 6, offset: 0 });
         let length = writer.pending();
         writer.cut(0);
         assert_eq!(append(&mut writer).unwrap(), Mark { segment: 6, offset: 0 });
-        writer.flush().unwrap();
+        writer.flush(|| {}).unwrap();
         assert_eq!(writer.end(), Mark { segment: 6, offset: length as u64 });
         assert_eq!(std::fs::metadata(path(scratch.path(), 5)).unwrap().len(), 152);
     }
@@ -317,7 +317,7 @@ mod tests {
         let body = vec![b'x'; 5000];
         let head = head(&mut Dice::new(4), b"{}", &body);
         writer.append(&head, b"{}", &body).unwrap();
-        writer.flush().unwrap();
+        writer.flush(|| {}).unwrap();
         let content = std::fs::read(path(scratch.path(), 1)).unwrap();
         assert_eq!(records(1, &content, 0).len(), 1);
     }

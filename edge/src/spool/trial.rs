@@ -238,7 +238,7 @@ fn append_record(
     maker: segment::Maker,
 ) {
     use std::os::unix::fs::FileExt;
-    let places = super::place::Places { root: scratch.path().to_path_buf() };
+    let places = super::place::Places::at(scratch.path());
     let incoming = super::incoming::Incoming::prepare(&places, accepted, body(2), maker).unwrap();
     let path = segment::path(&places.segments(), number);
     let file = std::fs::File::options().write(true).open(path).unwrap();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use posthaste_mail::envelope::EnvelopeId;
 use rustix::fs::FallocateFlags;
 
+use super::change::Messages;
 use super::place::sync_directory;
 use super::segment::{Head, Kind, Maker, Mark, out_of_space, path};
 
@@ -24,6 +25,9 @@ pub struct Writer {
     /// How the next write fails.
     #[cfg(test)]
     pub fault: Option<io::ErrorKind>,
+    /// The next write is torn: some of it reaches the disk.
+    #[cfg(test)]
+    pub torn: Option<posthaste_mail::dice::Dice>,
 }
 
 #[derive(Debug)]
@@ -70,6 +74,8 @@ impl Writer {
             pending: Vec::new(),
             #[cfg(test)]
             fault: None,
+            #[cfg(test)]
+            torn: None,
         }
     }
 
@@ -88,6 +94,11 @@ impl Writer {
 
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The records of the group so far.
+    pub fn messages(&self) -> Messages {
+        Messages::of(&self.pending)
     }
 
     /// Has the group brought together enough?
@@ -152,11 +163,16 @@ impl Writer {
         Some(at)
     }
 
-    /// Writes the group and makes it durable. After `StorageFull` the segment ends where it did before and may be used again.
-    pub fn flush(&mut self) -> io::Result<()> {
+    /// Writes the group and makes it durable; `between` is called when it is written and not durable yet. After `StorageFull` the segment ends where it did before and may be used again.
+    pub fn flush(&mut self, between: impl FnOnce()) -> io::Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         if self.pending.is_empty() {
             return Ok(());
+        }
+        #[cfg(test)]
+        if let Some(mut dice) = self.torn.take() {
+            tear(&mut self.pending, &mut dice);
+            self.fault = Some(io::ErrorKind::Other);
         }
         let written = open.file.write_all_at(&self.pending, open.end);
         #[cfg(test)]
@@ -172,6 +188,7 @@ impl Writer {
             }
             return Err(error);
         }
+        between();
         open.file.sync_data()?;
         open.end += length;
         Ok(())
@@ -217,6 +234,16 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+}
+
+/// What a disk may have of a write when the power goes: some of its blocks, or only the beginning.
+#[cfg(test)]
+fn tear(bytes: &mut Vec<u8>, dice: &mut posthaste_mail::dice::Dice) {
+    if dice.below(2) == 0 {
+        bytes.truncate(dice.below(bytes.len() + 1));
+    } else {
+        bytes.chunks_mut(512).filter(|_| dice.below(3) == 0).for_each(|block| block.fill(0));
     }
 }
 
