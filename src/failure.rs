@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use posthaste_actors::offline::{SpoolError, Stopped};
+
 use crate::client;
 use crate::exit::Exit;
 use crate::show::escape::escaped;
@@ -14,6 +16,8 @@ pub enum Failure {
     Output(io::Error),
     /// Something to be read, and what it was.
     Input(String, io::Error),
+    /// A spool could not be worked on.
+    Offline(Stopped),
     /// The words of the command line do not fit together, in a way that clap cannot know.
     Usage(String),
 }
@@ -26,6 +30,13 @@ impl Failure {
             // Whoever read our output has seen enough.
             Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Failure::Output(_) | Failure::Input(..) => Exit::Refused,
+            Failure::Offline(stopped) => match stopped {
+                Stopped::Configuration(_) => Exit::Configuration,
+                Stopped::NoQueue(_) | Stopped::File(_) | Stopped::Line(..) => Exit::Refused,
+                // A daemon, or another one of us, works on it.
+                Stopped::Spool(_, SpoolError::Locked(_)) => Exit::TryAgain,
+                Stopped::Spool(..) => Exit::Internal,
+            },
             Failure::Usage(_) => Exit::Usage,
         }
     }
@@ -79,6 +90,7 @@ impl fmt::Display for Failure {
             Failure::Client(error) => error.to_string(),
             Failure::Output(e) => format!("writing the output: {e}"),
             Failure::Input(what, e) => format!("reading {what}: {e}"),
+            Failure::Offline(stopped) => stopped.to_string(),
             Failure::Usage(text) => text.clone(),
         };
         f.write_str(&escaped(&text))

@@ -18,5 +18,6 @@ mod peers_smtp_sink;
 mod peers_tls;
 mod several_queues;
 mod shutdown_drains;
+mod spool_by_hand;
 mod spool_is_rebuilt;
 mod unfriendly_peers;

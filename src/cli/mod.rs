@@ -10,6 +10,7 @@ mod send;
 mod sendmail;
 mod shutdown;
 mod span;
+mod spool;
 mod status;
 mod trace;
 
@@ -81,6 +82,8 @@ enum Verb {
     #[command(subcommand)]
     Log(log::Log),
     Shutdown(shutdown::Shutdown),
+    #[command(subcommand)]
+    Spool(spool::Spool),
 }
 
 /// Runs what the words of the command line say; the first is the name the program was called by.
@@ -107,6 +110,7 @@ pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
         Verb::Trace(verb) => verb.perform(&reach, console),
         Verb::Log(verb) => verb.perform(&reach, console),
         Verb::Shutdown(verb) => verb.perform(&reach, console),
+        Verb::Spool(verb) => verb.perform(&reach, console),
     };
     end.unwrap_or_else(|failure| {
         console.complain(&failure);

@@ -28,7 +28,7 @@ use super::room::Room;
 use super::segment::{Maker, Mark, out_of_space};
 use super::store::Store;
 use super::survey::{Survey, Tip, Unchecked};
-use super::table::{PerTable, Table};
+use super::table::{PerTable, Table, envelope_key};
 use super::work::{self, Effects};
 use super::writer::{NoAppend, Writer};
 use super::{Ending, Notices, SpoolError};
@@ -411,6 +411,14 @@ impl Committer {
                 }
                 self.append(draft, incoming, &mut sum)?;
                 call.value = Some(Ok(()));
+            }
+            Job::Import { incoming, archived, call } => {
+                let there = draft.raw(Table::Envelope, &envelope_key(incoming.rows.id))?.is_some();
+                if !there {
+                    self.append(draft, incoming, &mut sum)?;
+                    work::import(draft, archived)?;
+                }
+                call.value = Some(Ok(!there));
             }
             Job::Take { batch, terms, plan, seed, call } => {
                 call.value = Some(Ok(work::take(draft, *batch, terms, plan, *seed)?));

@@ -115,6 +115,10 @@ impl Database {
         Ok(())
     }
 
+    pub fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), String> {
+        self.trees.of(table).insert(key, value).map(drop).map_err(|e| e.to_string())
+    }
+
     /// Writes facts about the spool, all or none; not durable before `sync`.
     pub fn write_meta(&self, facts: &Writes) -> Result<(), String> {
         #[cfg(test)]

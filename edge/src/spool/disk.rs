@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::{Boot, Lease};
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
@@ -212,6 +213,39 @@ impl DiskSpool {
         answer
     }
 
+    /// Makes a message ready, on a blocking thread if need be, and hands it in.
+    fn bring_in<T: Send + 'static>(
+        &self,
+        accepted: Accepted,
+        body: Body,
+        job: impl FnOnce(Box<Incoming>, Call<T>) -> Job + Send + 'static,
+    ) -> Ticket<T> {
+        if self.shared.broken.borrow().is_some() {
+            return refused(self.shared.why_broken());
+        }
+        if !self.room.is_left() {
+            return refused(SpoolError::Full);
+        }
+        let Some(jobs) = self.jobs.clone() else { return refused(self.shared.why_broken()) };
+        let places = self.places.clone();
+        let (reply, answer) = oneshot::channel();
+        let call = Call::new(move |value| {
+            let _ = reply.send(value);
+        });
+        let blocks = Incoming::blocks(&body);
+        let prepare = move || match Incoming::prepare(&places, &accepted, body, Maker::Client) {
+            Ok(incoming) => {
+                let _ = jobs.send(job(Box::new(incoming), call));
+            }
+            Err(error) => call.refuse(error),
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if blocks => drop(runtime.spawn_blocking(prepare)),
+            _ => prepare(),
+        }
+        ticket(answer)
+    }
+
     fn send(&self, job: Job) {
         // Without a committer the job is dropped, and with it its reply: the ticket says so.
         if let Some(jobs) = &self.jobs {
@@ -331,30 +365,13 @@ impl Drop for DiskSpool {
 
 impl Spool for DiskSpool {
     fn accept(&self, accepted: Accepted, body: Body) -> Ticket<()> {
-        if self.shared.broken.borrow().is_some() {
-            return refused(self.shared.why_broken());
-        }
-        if !self.room.is_left() {
-            return refused(SpoolError::Full);
-        }
-        let Some(jobs) = self.jobs.clone() else { return refused(self.shared.why_broken()) };
-        let places = self.places.clone();
-        let (reply, answer) = oneshot::channel();
-        let call = Call::new(move |value| {
-            let _ = reply.send(value);
-        });
-        let blocks = Incoming::blocks(&body);
-        let prepare = move || match Incoming::prepare(&places, &accepted, body, Maker::Client) {
-            Ok(incoming) => {
-                let _ = jobs.send(Job::Accept { incoming: Box::new(incoming), call });
-            }
-            Err(error) => call.refuse(error),
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if blocks => drop(runtime.spawn_blocking(prepare)),
-            _ => prepare(),
-        }
-        ticket(answer)
+        self.bring_in(accepted, body, |incoming, call| Job::Accept { incoming, call })
+    }
+
+    fn import(&self, archived: Archived, body: Body) -> Ticket<bool> {
+        let accepted = archived.accepted();
+        let archived = Box::new(archived);
+        self.bring_in(accepted, body, |incoming, call| Job::Import { incoming, archived, call })
     }
 
     fn take(
@@ -434,6 +451,10 @@ impl Spool for DiskSpool {
                 Unread::Unsound(why) => SpoolError::Damaged(format!("body of {id}: {why}")),
             })
         })
+    }
+
+    fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
+        read::archived(&*self.store, id)
     }
 
     fn counts(&self) -> Counts {

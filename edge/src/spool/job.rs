@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
@@ -16,6 +17,11 @@ pub enum Job {
     Accept {
         incoming: Box<Incoming>,
         call: Call<()>,
+    },
+    Import {
+        incoming: Box<Incoming>,
+        archived: Box<Archived>,
+        call: Call<bool>,
     },
     Take {
         batch: BatchId,
@@ -109,6 +115,11 @@ impl Job {
                 settle_file(*incoming, keep && !own);
                 call.finish(end);
             }
+            Job::Import { incoming, call, .. } => {
+                let own = !matches!(call.value, Some(Ok(true)));
+                settle_file(*incoming, keep && !own);
+                call.finish(end);
+            }
             Job::Take { call, .. } => call.finish(end),
             Job::Journal { call, .. } => call.finish(end),
             Job::Settle { settle, call } => {
@@ -142,6 +153,7 @@ impl Job {
     pub fn kind(&self) -> &'static str {
         match self {
             Job::Accept { .. } => "accept",
+            Job::Import { .. } => "import",
             Job::Take { .. } => "take",
             Job::Journal { entries, .. } => {
                 let is_dot = |(_, entry): &(u32, JournalEntry)| *entry == JournalEntry::DotSent;
@@ -163,7 +175,9 @@ impl Job {
     /// Octets the job adds to the segment.
     pub fn appends(&self) -> u64 {
         match self {
-            Job::Accept { incoming, .. } => incoming.head.record_length(),
+            Job::Accept { incoming, .. } | Job::Import { incoming, .. } => {
+                incoming.head.record_length()
+            }
             Job::Settle { settle, .. } => match &settle.notices {
                 Stage::Wanted(_) => 0,
                 Stage::Made(made) => made.iter().map(|i| i.head.record_length()).sum(),
@@ -187,7 +201,8 @@ impl Job {
             Job::Count { call } => call.value = Some(Err(error)),
             Job::Take { call, .. } => call.value = Some(Err(error)),
             Job::Settle { call, .. } => call.value = Some(Err(error)),
-            Job::Retry { call, .. }
+            Job::Import { call, .. }
+            | Job::Retry { call, .. }
             | Job::Decide { call, .. }
             | Job::Recover { call, .. }
             | Job::Mend { call, .. } => {

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 use super::draft::{Draft, Origin, Shelf, Step};
 use super::incoming::Rows;
-use super::table::{PerTable, Table};
+use super::table::{PerTable, Table, envelope_key};
 use super::work::{self, Effects};
 use super::{
     Counts, Due, Ending, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, read,
@@ -193,6 +194,17 @@ impl Spool for MemorySpool {
         self.change(|draft, change| work::decide(draft, id, keep, &mut change.effects))
     }
 
+    fn import(&self, archived: Archived, body: Body) -> Ticket<bool> {
+        self.change(|draft, change| {
+            if draft.raw(Table::Envelope, &envelope_key(archived.envelope.id))?.is_some() {
+                return Ok(false);
+            }
+            change.accept(draft, &archived.accepted(), body)?;
+            work::import(draft, &archived)?;
+            Ok(true)
+        })
+    }
+
     fn due(
         &self,
         after: Option<(Timestamp, BatchId)>,
@@ -224,6 +236,10 @@ impl Spool for MemorySpool {
 
     fn body(&self, id: EnvelopeId, _: &BodyPlace) -> Result<Body, SpoolError> {
         self.state().bodies.get(&id).cloned().ok_or(SpoolError::NotFound)
+    }
+
+    fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
+        read::archived(&self.state().shelf, id)
     }
 
     fn counts(&self) -> Counts {

@@ -31,6 +31,7 @@ mod power;
 #[cfg(test)]
 mod powercut;
 mod read;
+mod rebuild;
 mod recovery;
 mod replay;
 mod retention;
@@ -49,6 +50,7 @@ mod writer;
 
 pub use disk::{DiskSpool, Options};
 pub use memory::MemorySpool;
+pub use rebuild::{Rebuilt, rebuild};
 pub use sealed::LIMIT as RECORD_LIMIT;
 
 use std::fmt;
@@ -56,6 +58,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{
@@ -217,6 +220,9 @@ pub trait Spool: Send + Sync + 'static {
     /// nothing to decide.
     fn decide(&self, id: EnvelopeId, keep: bool) -> Ticket<bool>;
 
+    /// Stores a message as another spool had it, under its old id. False when it is there already.
+    fn import(&self, archived: Archived, body: Body) -> Ticket<bool>;
+
     // What follows reads, and may block on the disk: call it on a blocking thread.
 
     /// The schedule in order of time, from after `after` up to and including `until`. Leased batches appear at their provisional time,
@@ -244,6 +250,9 @@ pub trait Spool: Send + Sync + 'static {
     ) -> Result<Vec<EnvelopeId>, SpoolError>;
 
     fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError>;
+
+    /// All that is stored for an envelope, and where its content lies.
+    fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError>;
 
     fn counts(&self) -> Counts;
 

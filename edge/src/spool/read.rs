@@ -3,14 +3,19 @@
 use std::ops::Bound;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::archive::{Archived, ArchivedBatch};
 use posthaste_mail::queue::lease::Lease;
-use posthaste_mail::queue::record::{BatchId, BatchRecord, RecipientRecord};
+use posthaste_mail::queue::record::{
+    BatchId, BatchRecord, BodyPlace, EnvelopeRecord, JournalEntry, RecipientRecord,
+};
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use super::draft::{Shelf, Step, verified};
 use super::envelope::Entry;
-use super::table::{Table, batch_of, due_key, due_of, envelope_key, envelope_of, recipient_of};
+use super::table::{
+    Table, batch_key, batch_of, due_key, due_of, envelope_key, envelope_of, recipient_of,
+};
 use super::{Due, SpoolError, Stored};
 
 pub fn due(
@@ -92,6 +97,28 @@ pub fn load(shelf: &dyn Shelf, id: EnvelopeId) -> Result<Option<Stored>, SpoolEr
     })?;
     // It may have come to its end while it was read.
     Ok(shelf.get(Table::Envelope, &prefix)?.map(|_| stored))
+}
+
+pub fn archived(
+    shelf: &dyn Shelf,
+    id: EnvelopeId,
+) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
+    let Some(stored) = load(shelf, id)? else { return Ok(None) };
+    let mut batches = Vec::new();
+    for (index, record) in stored.batches {
+        let batch = BatchId { envelope: id, index };
+        let mut journal = Vec::new();
+        shelf.scan_prefix(Table::Journal, &batch_key(batch), &mut |key, value| {
+            let entry = verified::<JournalEntry>(shelf, Table::Journal, key, value).ok();
+            journal.extend(recipient_of(key).zip(entry));
+            Step::On
+        })?;
+        let of_batch = stored.recipients.iter().filter(|(of, _, _)| *of == index);
+        let recipients = of_batch.map(|(_, _, recipient)| recipient.clone()).collect();
+        batches.push(ArchivedBatch { record, recipients, journal });
+    }
+    let EnvelopeRecord { envelope, body } = stored.envelope;
+    Ok(Some((Archived { envelope, length: body.length(), batches }, body)))
 }
 
 pub fn envelopes(

@@ -69,6 +69,11 @@ pub fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|e| e.to_string())
 }
 
+/// Does the checksum agree? What the value says is not looked at.
+pub fn is_sound(bytes: &[u8]) -> bool {
+    open::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
 fn checksum(version: u8, json: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&[version]), json)
 }

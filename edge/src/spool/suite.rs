@@ -218,6 +218,7 @@ on_both! {
     large_bodies_read_back
     an_empty_body_reads_back
     no_recipient_lost
+    a_message_moves_with_all_that_is_known
 }
 
 async fn accepted_is_stored_and_scheduled(spool: &dyn Spool) {
@@ -613,4 +614,38 @@ async fn no_recipient_lost(spool: &dyn Spool) {
         .map(|people| people.iter().filter(|(_, _, r)| r.standing.is_waiting()).count())
         .sum();
     assert_eq!(ended.len() + waiting, accepted as usize);
+}
+
+async fn a_message_moves_with_all_that_is_known(spool: &dyn Spool) {
+    accept(spool, 1, &[1]).await;
+    accept(spool, 2, &[1, 3, 1]).await;
+    deliver(spool, batch(2, 0), NOW).await;
+    // One delivered, one refused for a while, one in the journal only; and a lease that nobody ends.
+    let taken = take(spool, batch(2, 1), NOW).await;
+    let outcomes = vec![(0, ok()), (1, soft()), (2, soft())];
+    spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    take(spool, batch(2, 1), later(100_000)).await;
+    spool.journal(batch(2, 1), vec![(2, JournalEntry::DotSent)]).await.unwrap();
+    let (archived, place) = spool.archived(id(2)).unwrap().unwrap();
+    let body = spool.body(id(2), &place).unwrap();
+    let text = serde_json::to_string(&archived).unwrap();
+    let archived: posthaste_mail::queue::archive::Archived = serde_json::from_str(&text).unwrap();
+
+    let other = MemorySpool::new();
+    let scratch = Scratch::new();
+    let on_disk = open(&scratch);
+    for other in [&other as &dyn Spool, &on_disk] {
+        assert_eq!(other.import(archived.clone(), body.clone()).await, Ok(true));
+        assert_eq!(other.import(archived.clone(), body.clone()).await, Ok(false));
+        assert_eq!(content_of(other, 2), content(2, 302));
+        let (again, _) = other.archived(id(2)).unwrap().unwrap();
+        assert_eq!(again, archived);
+        assert_eq!(other.leases().unwrap(), [archived.batches[0].record.lease.clone().unwrap()]);
+        assert_eq!(other.counts().batches, 2);
+        assert_consistent(other);
+    }
+    drop(on_disk);
+    let reopened = open(&scratch);
+    assert_eq!(reopened.archived(id(2)).unwrap().unwrap().0, archived);
+    assert_eq!(spool.archived(id(3)), Ok(None));
 }

@@ -620,6 +620,39 @@ async fn a_dropped_ticket_undoes_nothing() {
     until(|| spool.counts().envelopes == 2).await;
 }
 
+#[tokio::test]
+async fn what_can_be_read_is_rebuilt() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    for seed in 1..=4 {
+        accept(&spool, seed, &[2]).await;
+    }
+    let taken = take(&spool, batch(1, 0), NOW).await;
+    let outcomes = vec![(0, ok()), (1, soft())];
+    spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    deliver(&spool, batch(4, 0), NOW).await;
+    drop(spool);
+    tamper(&scratch, "envelope", &id(2).to_bytes(), Some(b"nonsense"));
+    tamper(&scratch, "envelope", &id(3).to_bytes(), None);
+    tamper(&scratch, "meta", b"tip", Some(b"nonsense"));
+    let rebuilt = super::rebuild(scratch.path(), options(), boot(2)).unwrap();
+    assert_eq!(rebuilt.left, 1);
+    let mut back = rebuilt.findings.requeued.clone();
+    back.sort();
+    assert_eq!(back, [id(2), id(3)]);
+    assert!(scratch.path().join("kept-1").is_dir() && !scratch.path().join("rebuilding").exists());
+    let spool = open(&scratch);
+    assert_eq!(spool.check().unwrap(), nothing());
+    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(1), id(2), id(3)]);
+    // Who has it already is not forgotten.
+    let stored = spool.load(id(1)).unwrap().unwrap();
+    let waiting: Vec<bool> = stored.recipients.iter().map(|r| r.2.standing.is_waiting()).collect();
+    assert_eq!(waiting, [false, true]);
+    assert_consistent(&spool);
+    let held = super::rebuild(scratch.path(), options(), boot(3));
+    assert!(matches!(held, Err(SpoolError::Locked(_))));
+}
+
 const CHILD: &str = "POSTHASTE_SPOOL_CHILD";
 
 /// Not a test: what the process does that is killed. Tells each acknowledged step on its standard output.

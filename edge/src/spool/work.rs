@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use posthaste_mail::dice::Dice;
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::outcome::Outcome;
+use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::ledger::{self, Books, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{
     BatchId, BatchRecord, EnvelopeRecord, Hold, JournalEntry, RecipientRecord,
@@ -154,6 +155,23 @@ pub fn settle(
     }
     let ending = entry.map(|entry| (entry.into_record(), recipients));
     Ok(Settled { settlement, effects, ending })
+}
+
+/// Puts the batches of a message that was just stored into the state another spool had them in.
+pub fn import(draft: &mut Draft<'_>, archived: &Archived) -> Result<(), SpoolError> {
+    for (batch, index) in archived.batches.iter().zip(0u32..) {
+        let id = BatchId { envelope: archived.envelope.id, index };
+        let new: BatchRecord =
+            draft.get(Table::Batch, &batch_key(id))?.ok_or(SpoolError::NotFound)?;
+        replace_batch(draft, id, &new, &batch.record)?;
+        for (recipient, number) in batch.recipients.iter().zip(0u32..) {
+            draft.put(Table::Recipient, &recipient_key(id, number), recipient)?;
+        }
+        for ((recipient, entry), number) in batch.journal.iter().zip(0u32..) {
+            draft.put(Table::Journal, &journal_key(id, *recipient, number), entry)?;
+        }
+    }
+    Ok(())
 }
 
 pub fn retry_now(draft: &mut Draft<'_>, id: BatchId, now: Timestamp) -> Result<bool, SpoolError> {
