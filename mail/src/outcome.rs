@@ -283,7 +283,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(remote) = &self.remote {
-            write!(f, "{} said: ", remote.host)?;
+            // What we found out ourselves is not put into the server's mouth.
+            let said = if matches!(self.cause, Cause::Refused(_)) { " said" } else { "" };
+            write!(f, "{}{said}: ", remote.host)?;
         }
         write!(f, "{} {} {}", self.code, self.status, self.text)
     }

@@ -60,7 +60,8 @@ pub struct GaveUp {
 }
 
 impl Event<'_> {
-    pub(super) fn word(&self) -> &'static str {
+    /// As `Action` has it.
+    pub fn word(&self) -> &'static str {
         match self {
             Event::Failed { .. } => "failed",
             Event::Delayed { .. } => "delayed",
