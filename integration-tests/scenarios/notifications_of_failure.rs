@@ -239,6 +239,38 @@ fn the_bounce_pipeline_speaks_the_whole_language() {
 }
 
 #[test]
+fn a_bounce_pipeline_that_has_no_answer_now_loses_no_notification() {
+    let mut outbound = Outbound::start_with("bounce_later", &[], |config| {
+        let table = config.area.join("aliases");
+        std::fs::write(&table, "sender@sender.test: no address\n").unwrap();
+        config.queue = format!(
+            "initial_retry_time 1h
+            bounce {{
+                modify {{
+                    replace_rcpt file {}
+                }}
+                deliver_to &mx
+            }}",
+            table.display()
+        );
+    });
+    let refusing = outbound.sink_with("example.test", refusing(Moment::Rcpt, "550 5.1.1 no"));
+    let id = outbound.send("user@example.test");
+    wait_until("the settlement waits for the table", SOON, || {
+        outbound.daemon.log().contains("the bounce pipeline does not answer: 451 4.3.0")
+    });
+    assert_eq!(outbound.daemon.queued(), [id]);
+    // The table is mended; the next life finds the outcome in the journal, and the way.
+    outbound.daemon.kill9();
+    outbound.area.write("aliases", "sender@sender.test: sender@sender.test\n");
+    outbound.daemon.restart(&outbound.area);
+    let told = first_at_home(&outbound);
+    assert_eq!(told.about("user@example.test").get("Status"), "5.1.1");
+    outbound.daemon.wait_until_queue_is_empty(SOON);
+    assert_eq!((refusing.connections(), outbound.home.count()), (1, 1));
+}
+
+#[test]
 fn a_notification_that_is_refused_ends_in_the_log() {
     let outbound = Outbound::start("bounce_refused");
     let _refusing = outbound.sink_with("example.test", refusing(Moment::Rcpt, "550 5.1.1 no"));
