@@ -10,7 +10,7 @@ use posthaste_edge::spool::{DiskSpool, Options, Spool, SpoolError};
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::dice::Dice;
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
-use posthaste_mail::outcome::{Outcome, Receipt};
+use posthaste_mail::outcome::{Outcome, Reach, Receipt};
 use posthaste_mail::queue::lease::Boot;
 use posthaste_mail::queue::ledger::{Report, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, JournalEntry};
@@ -117,6 +117,7 @@ async fn deliver(
         text: "2.0.0 ok, queued as 4Zx9Yz1234".into(),
         remote: None,
         dsn_passed_on: false,
+        reach: Reach::Server,
     });
     spool.journal(batch, vec![(0, JournalEntry::DotSent)]).await?;
     spool.journal(batch, vec![(0, JournalEntry::Settled(outcome.clone()))]).await?;

@@ -71,12 +71,23 @@ impl Client {
 
     /// MAIL, RCPT, DATA and the content; the reply that decided, which is the last one if all went well.
     pub fn transact(&mut self, from: &str, to: &[&str], content: &[u8]) -> io::Result<Reply> {
-        let reply = self.say(&format!("MAIL FROM:<{from}>"))?;
+        let to: Vec<String> = to.iter().map(|recipient| format!("<{recipient}>")).collect();
+        self.transact_as(&format!("<{from}>"), &to, content)
+    }
+
+    /// The same with paths as they are: brackets and parameters.
+    pub fn transact_as(
+        &mut self,
+        from: &str,
+        to: &[impl std::fmt::Display],
+        content: &[u8],
+    ) -> io::Result<Reply> {
+        let reply = self.say(&format!("MAIL FROM:{from}"))?;
         if reply.code != 250 {
             return Ok(reply);
         }
         for recipient in to {
-            let reply = self.say(&format!("RCPT TO:<{recipient}>"))?;
+            let reply = self.say(&format!("RCPT TO:{recipient}"))?;
             if reply.code != 250 {
                 return Ok(reply);
             }

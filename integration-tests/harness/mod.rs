@@ -10,6 +10,7 @@
 //! | `certificates` | a certificate authority of the test's own |
 //! | `postfix`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
 //! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
+//! | `notification` | a delivery status notification, taken apart |
 //! | `outbound` | all of it put together: daemon, DNS, and a place for notifications |
 
 pub mod area;
@@ -20,6 +21,7 @@ pub mod daemon;
 pub mod dialogue;
 pub mod dns;
 pub mod message;
+pub mod notification;
 pub mod operator;
 pub mod outbound;
 pub mod postfix;

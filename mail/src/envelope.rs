@@ -152,6 +152,16 @@ pub struct Orcpt {
     pub address: String,
 }
 
+impl Orcpt {
+    /// This address, with its type. RFC 6533 §3: what is not ASCII has the type `utf-8`.
+    pub fn of(mailbox: &Mailbox) -> Orcpt {
+        match mailbox.as_str().is_ascii() {
+            true => Orcpt { addr_type: "rfc822".to_string(), address: mailbox.to_string() },
+            false => Orcpt { addr_type: "utf-8".to_string(), address: mailbox.to_string() },
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     pub address: Mailbox,
@@ -167,6 +177,33 @@ pub struct Recipient {
 impl Recipient {
     pub fn new(address: Mailbox) -> Recipient {
         Recipient { address, original: None, orcpt: None, notify: None }
+    }
+
+    /// RFC 3461 §4.1: without NOTIFY failures are reported.
+    pub fn wants_failures(&self) -> bool {
+        match self.notify {
+            None => true,
+            Some(Notify::Never) => false,
+            Some(Notify::On { failure, .. }) => failure,
+        }
+    }
+
+    /// RFC 3461 §4.1: without NOTIFY a server may take FAILURE alone or FAILURE,DELAY as meant. We take the second: whoever has set
+    /// `delay_warning` wants senders to know. RFC 3461 §5.2.5: a list without DELAY forbids the report.
+    pub fn wants_delays(&self) -> bool {
+        match self.notify {
+            None => true,
+            Some(Notify::Never) => false,
+            Some(Notify::On { delay, .. }) => delay,
+        }
+    }
+
+    /// RFC 3461 §4.1: success is reported only to those who ask.
+    pub fn wants_success(&self) -> bool {
+        match self.notify {
+            None | Some(Notify::Never) => false,
+            Some(Notify::On { success, .. }) => success,
+        }
     }
 }
 
@@ -224,6 +261,24 @@ mod tests {
         let late = EnvelopeId::new(Timestamp::from_secs(1_001), &mut dice);
         assert!(early < late && early.to_string() < late.to_string());
         assert!(early.to_bytes() < late.to_bytes());
+    }
+
+    #[test]
+    fn notify_says_what_is_reported() {
+        let on = |success, failure, delay| Some(Notify::On { success, failure, delay });
+        for (notify, expected) in [
+            (None, [false, true, true]), // RFC 3461 §4.1: failures, and delays if we like
+            (Some(Notify::Never), [false, false, false]),
+            (on(true, false, false), [true, false, false]),
+            (on(false, true, false), [false, true, false]),
+            (on(false, false, true), [false, false, true]),
+            (on(true, true, true), [true, true, true]),
+        ] {
+            let mut bob = Recipient::new(Mailbox::parse("bob@b.example").unwrap());
+            bob.notify = notify;
+            let wants = [bob.wants_success(), bob.wants_failures(), bob.wants_delays()];
+            assert_eq!(wants, expected, "{notify:?}");
+        }
     }
 
     #[test]

@@ -264,14 +264,16 @@ impl Failure {
         if self.code >= 500 { Class::Permanent } else { Class::Temporary }
     }
 
+    /// Our own limits and stops are no attempt: nobody was asked.
+    pub fn is_no_attempt(&self) -> bool {
+        matches!(self.cause, Cause::OwnLimit | Cause::Suspended | Cause::Interrupted)
+    }
+
     /// The failure as the outcome of an attempt.
     pub fn outcome(self) -> Outcome {
         match (self.cause, self.class()) {
             (Cause::UnknownAfterDot, _) => Outcome::Unknown(self),
-            // Our own limits and stops are no attempt.
-            (Cause::OwnLimit | Cause::Suspended | Cause::Interrupted, _) => {
-                Outcome::Postponed(self)
-            }
+            _ if self.is_no_attempt() => Outcome::Postponed(self),
             (_, Class::Temporary) => Outcome::Deferred(self),
             (_, Class::Permanent) => Outcome::Failed(self),
         }
@@ -281,7 +283,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(remote) = &self.remote {
-            write!(f, "{} said: ", remote.host)?;
+            // What we found out ourselves is not put into the server's mouth.
+            let said = if matches!(self.cause, Cause::Refused(_)) { " said" } else { "" };
+            write!(f, "{}{said}: ", remote.host)?;
         }
         write!(f, "{} {} {}", self.code, self.status, self.text)
     }
@@ -307,9 +311,22 @@ pub struct Receipt {
     pub text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<Remote>,
-    /// The server offered DSN, so the duty to report success went with the message (RFC 3461 §6.2.7).
+    /// The server offered DSN, so the duty to report success went with the message (RFC 3461 §5.2.1).
     #[serde(default)]
     pub dsn_passed_on: bool,
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// How far a delivery brought the message. The target says it: whoever asked to hear of success is told the one or the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// To the next server (RFC 3461 §5.2.2: `relayed`).
+    #[default]
+    Server,
+    /// To its end: nobody else carries it further (RFC 3461 §5.2.3: `delivered`).
+    Mailbox,
 }
 
 /// The end of one attempt for one recipient.

@@ -104,7 +104,7 @@ pub mod tests {
     use crate::show::page::written;
     use posthaste_mail::envelope::EnvelopeId;
     use posthaste_mail::level::{MxLevel, TlsLevel};
-    use posthaste_mail::outcome::{Cause, Stage};
+    use posthaste_mail::outcome::{Cause, Reach, Stage};
     use posthaste_mail::status::Enhanced;
     use posthaste_mail::time::Timestamp;
 
@@ -163,6 +163,7 @@ pub mod tests {
             text: "queued as 1\u{1b}[2J".into(),
             remote: remote(Some("192.0.2.1")),
             dsn_passed_on: false,
+            reach: Reach::Server,
         };
         let facts = SessionFacts {
             mx_level: MxLevel::Dnssec,

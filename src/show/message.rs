@@ -8,7 +8,7 @@ use posthaste_mail::envelope::Envelope;
 use crate::show::amount::{moment, size};
 use crate::show::event::{event, failed};
 use crate::show::page::{Page, Tone};
-use crate::show::queue::{path, tone};
+use crate::show::queue::{path, tone, why};
 use crate::show::table::{Column, Table};
 
 const BATCHES: &[Column] = &[
@@ -120,7 +120,7 @@ fn batch_row(batch: &BatchLine) -> Vec<String> {
         batch.recipients.len().to_string(),
         batch.attempts.to_string(),
         moment(&batch.due),
-        batch.last_failure.clone().unwrap_or_default(),
+        why(batch),
     ]
 }
 
@@ -200,7 +200,7 @@ mod tests {
              flags       smtputf8 requiretls\n\
              \n\
              DESTINATION  STATE    RECIPIENTS  TRIES  NEXT ATTEMPT          LAST FAILURE\n\
-             example.net  waiting           1      2  2026-11-24T03:30:00Z  mx said: 451 4.7.1 later\\u{1b}[2J\n\
+             example.net  waiting           1      2  2026-11-24T03:30:00Z  refused, mx said: 451 4.7.1 later\\u{1b}[2J\n\
              \n\
              RECIPIENT        STANDING   WHY\n\
              bob@example.net  waiting    unreachable, 451 4.4.1 connection refused\n\

@@ -38,7 +38,7 @@ impl Batches {
             size(batch.size),
             path(&batch.from),
             recipients(batch),
-            batch.last_failure.clone().unwrap_or_default(),
+            why(batch),
         ];
         self.0.row(page, tone(&batch.state), row)
     }
@@ -49,6 +49,15 @@ impl Batches {
             0 => page.plain("nothing waits"),
             _ => Ok(()),
         }
+    }
+}
+
+/// Why it still waits: in a word, then in full.
+pub fn why(batch: &BatchLine) -> String {
+    match (&batch.reason, &batch.last_failure) {
+        (Some(reason), Some(failure)) => format!("{reason}, {failure}"),
+        (None, Some(failure)) => failure.clone(),
+        (_, None) => String::new(),
     }
 }
 
@@ -93,6 +102,7 @@ pub mod tests {
             state: "waiting".into(),
             due: "2026-11-24T03:30:00.000Z".into(),
             last_failure: Some("mx said: 451 4.7.1 later\u{1b}[2J".into()),
+            reason: Some("refused".into()),
         }
     }
 
@@ -107,6 +117,7 @@ pub mod tests {
             ],
             state: "held".into(),
             last_failure: None,
+            reason: None,
             ..batch()
         };
         let shown = written(|page| {
@@ -118,7 +129,7 @@ pub mod tests {
         assert_eq!(
             shown,
             "ID                          QUEUE     STATE    TRIES  DUE                      SIZE  FROM             TO                LAST FAILURE\n\
-             00000000000000000000000000  outbound  waiting      2  2026-11-24T03:30:00Z  1.5 KiB  ann@example.org  bob@example.net   mx said: 451 4.7.1 later\\u{1b}[2J\n\
+             00000000000000000000000000  outbound  waiting      2  2026-11-24T03:30:00Z  1.5 KiB  ann@example.org  bob@example.net   refused, mx said: 451 4.7.1 later\\u{1b}[2J\n\
              00000000000000000000000000  outbound  held         2  2026-11-24T03:30:00Z  1.5 KiB  <>               a@example.net +2\n"
         );
         assert_eq!(written(|page| Batches::new().end(page, 0)), "nothing waits\n");

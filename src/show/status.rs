@@ -20,6 +20,8 @@ const QUEUES: &[Column] = &[
     Column::Number("DELIVERED"),
     Column::Number("DEFERRED"),
     Column::Number("FAILED"),
+    Column::Number("UNKNOWN"),
+    Column::Number("UNTOLD"),
 ];
 
 pub fn status(page: &mut Page<'_>, status: &Status) -> io::Result<()> {
@@ -53,6 +55,8 @@ fn queue_row(queue: &QueueLine) -> Vec<String> {
         queue.delivered.to_string(),
         queue.deferred.to_string(),
         queue.failed.to_string(),
+        queue.unknown.to_string(),
+        queue.untold.to_string(),
     ]
 }
 
@@ -76,6 +80,8 @@ mod tests {
             delivered: 80,
             failed: 1,
             deferred: 30,
+            unknown: 2,
+            untold: 0,
         };
         let mut facts = Status {
             version: "0.1.0".into(),
@@ -91,8 +97,8 @@ mod tests {
             hostname       mx.example.org\n\
             state          /var/lib/posthaste\n\
             configuration  generation 1\n\n\
-            QUEUE     TARGET  MESSAGES  BATCHES   SIZE  OLDEST  RUNNING  ACCEPTED  DELIVERED  DEFERRED  FAILED\n\
-            outbound  mx            12       14  2 KiB   2h 5m     3/16       100         80        30       1\n";
+            QUEUE     TARGET  MESSAGES  BATCHES   SIZE  OLDEST  RUNNING  ACCEPTED  DELIVERED  DEFERRED  FAILED  UNKNOWN  UNTOLD\n\
+            outbound  mx            12       14  2 KiB   2h 5m     3/16       100         80        30       1        2       0\n";
         assert_eq!(written(|page| status(page, &facts)), format!("{head}nothing is wrong\n"));
         facts.wrong.push("actor queue is restarting".into());
         let shown = written(|page| status(page, &facts));

@@ -3,7 +3,7 @@
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use slog::Logger;
 
-use posthaste_mail::outcome::{Outcome, Receipt, SessionFacts};
+use posthaste_mail::outcome::{Outcome, Reach, Receipt, SessionFacts};
 
 use crate::messages::delivery::Deliver;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
@@ -45,6 +45,7 @@ impl Handler<Deliver> for DummyActor {
                 text: "discarded".to_string(),
                 remote: None,
                 dsn_passed_on: false,
+                reach: Reach::Mailbox,
             });
             finish_all(message, outcome, &SessionFacts::default(), &log).await;
         };

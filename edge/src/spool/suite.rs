@@ -8,7 +8,7 @@ use std::time::Duration;
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::dice::Dice;
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
-use posthaste_mail::outcome::{Cause, Failure, Outcome, Receipt, Stage};
+use posthaste_mail::outcome::{Cause, Failure, Outcome, Reach, Receipt, Stage};
 use posthaste_mail::queue::lease::Boot;
 use posthaste_mail::queue::ledger::{End, NotLeasable, Report, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, JournalEntry, Standing};
@@ -112,6 +112,7 @@ pub fn ok() -> Outcome {
         text: "ok".into(),
         remote: None,
         dsn_passed_on: false,
+        reach: Reach::Server,
     })
 }
 

@@ -102,7 +102,7 @@ pub fn journal(
 pub struct Settled {
     pub settlement: Settlement,
     pub effects: Effects,
-    /// The envelope and all recipients of the batch as they are now; only when a recipient ended.
+    /// The envelope and all recipients of the batch as they are now; only when there is something to tell of one.
     pub ending: Option<(EnvelopeRecord, Vec<(u32, RecipientRecord)>)>,
 }
 
@@ -141,9 +141,9 @@ pub fn settle(
         journal_rows.keys().for_each(|key| draft.remove(Table::Journal, key));
     }
     let mut effects = Effects::default();
-    let entry = match settlement.ended.is_empty() {
-        true => None,
-        false => draft.get::<Entry>(Table::Envelope, &envelope_key(id.envelope)).ok().flatten(),
+    let entry = match settlement.is_news() {
+        false => None,
+        true => draft.get::<Entry>(Table::Envelope, &envelope_key(id.envelope)).ok().flatten(),
     };
     match &settlement.batch {
         Some(batch) => replace_batch(draft, id, &before, batch)?,

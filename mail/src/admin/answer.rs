@@ -41,6 +41,12 @@ pub struct QueueLine {
     pub delivered: u64,
     pub failed: u64,
     pub deferred: u64,
+    /// Recipients whose attempt ended after the dot without a reply: they may have the message.
+    #[serde(default)]
+    pub unknown: u64,
+    /// Failures nobody could be told of: the sender is null, or the `bounce` pipeline takes no notification for it.
+    #[serde(default)]
+    pub untold: u64,
 }
 
 /// One actor.
@@ -88,6 +94,9 @@ pub struct BatchLine {
     pub due: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+    /// The last failure in a word, as `--reason` takes it: `unreachable`, `unknown-after-dot`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// All that is known of one message.

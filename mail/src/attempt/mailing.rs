@@ -1,9 +1,9 @@
 //! What MAIL and RCPT say to this server for this envelope.
 
-use crate::envelope::{BodyType, Envelope, Recipient, Ret, TlsWish};
+use crate::envelope::{BodyType, Envelope, Orcpt, Recipient, Ret, TlsWish};
 use crate::outcome::{Cause, Failure};
 use crate::wire::capabilities::Capabilities;
-use crate::wire::command::{Command, MailParameters, RcptParameters};
+use crate::wire::command::{Command, MailParameters, RcptParameters, orcpt_value};
 
 /// RFC 5321 §4.5.3.1.8: every server takes a hundred recipients.
 pub const MOST_RECIPIENTS: usize = 100;
@@ -93,7 +93,14 @@ fn rcpt_parameters(recipient: &Recipient, capabilities: &Capabilities) -> RcptPa
     if !capabilities.dsn {
         return RcptParameters::default();
     }
-    RcptParameters { notify: recipient.notify, orcpt: recipient.orcpt.clone() }
+    // RFC 3461 §5.2.1: NOTIFY and ORCPT go on as they came. Where no ORCPT came and rules of ours changed the address, the one that the
+    // client used may be given: the reports of others then name what the sender knows.
+    let named = || {
+        let orcpt = recipient.original.as_ref().map(Orcpt::of)?;
+        // RFC 3461 §4.2: at most 500 characters.
+        (orcpt_value(&orcpt).len() <= 500).then_some(orcpt)
+    };
+    RcptParameters { notify: recipient.notify, orcpt: recipient.orcpt.clone().or_else(named) }
 }
 
 /// How much of the message a notification about it returns.
@@ -138,6 +145,30 @@ mod tests {
             written(&mailing(&envelope, &people, &rich).unwrap()),
             "MAIL FROM:<a@sender.test> SIZE=1000 BODY=8BITMIME ENVID=x\r\n\
              RCPT TO:<b@example.org> NOTIFY=NEVER\r\n"
+        );
+    }
+
+    #[test]
+    fn wishes_for_reports_go_on_as_they_came() {
+        let dsn = Capabilities { dsn: true, ..Capabilities::default() };
+        let mut envelope = envelope();
+        (envelope.ret, envelope.envid) = (Some(Ret::Full), Some("QQ 3+14".into()));
+        let mut people = to(&["b@example.org", "c@example.org", "d@example.org", "e@example.org"]);
+        people[0].1.notify = Some(Notify::On { success: true, failure: true, delay: false });
+        people[0].1.orcpt =
+            Some(Orcpt { addr_type: "rfc822".into(), address: "Bob+x@old.example".into() });
+        // A changed address: ORCPT as it came outranks the original.
+        people[0].1.original = Some(Mailbox::parse("other@example.org").unwrap());
+        people[1].1.original = Some(Mailbox::parse("list+a@example.org").unwrap());
+        people[2].1.original = Some(Mailbox::parse("jürgen@köln.example").unwrap());
+        people[2].1.notify = Some(Notify::Never);
+        assert_eq!(
+            written(&mailing(&envelope, &people, &dsn).unwrap()),
+            "MAIL FROM:<a@sender.test> RET=FULL ENVID=QQ+203+2B14\r\n\
+             RCPT TO:<b@example.org> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@old.example\r\n\
+             RCPT TO:<c@example.org> ORCPT=rfc822;list+2Ba@example.org\r\n\
+             RCPT TO:<d@example.org> NOTIFY=NEVER ORCPT=utf-8;j\\x{FC}rgen@k\\x{F6}ln.example\r\n\
+             RCPT TO:<e@example.org>\r\n"
         );
     }
 

@@ -15,7 +15,7 @@ use crate::attempt::ports::{Peer, Ports, Transacted};
 use crate::dice::Dice;
 use crate::envelope::{Envelope, Recipient, TlsWish};
 use crate::lookup::Lookup;
-use crate::outcome::{Cause, Class, Failure, Outcome, Receipt, SessionFacts, Stage};
+use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
 use crate::route::destination::DestinationKey;
 use crate::route::mx::{Candidate, exchangers};
 use crate::wire::client::transaction::Fate;
@@ -236,6 +236,7 @@ impl Run {
                         text: crate::outcome::one_line(&reply.text()),
                         remote: Some(remote.clone()),
                         dsn_passed_on: done.dsn_passed_on,
+                        reach: Reach::Server,
                     };
                     ended.push((index, Outcome::Delivered(receipt)));
                 }

@@ -106,13 +106,22 @@ fn header(
 }
 
 fn subject(notice: &Notice<'_>) -> &'static str {
-    let any = |kind: fn(&Event<'_>) -> bool| notice.reports.iter().any(|r| kind(&r.event));
-    if any(|event| matches!(event, Event::Failed { .. })) {
-        "Undelivered mail returned to sender"
-    } else if any(|event| matches!(event, Event::Delayed { .. })) {
-        "Delivery of your mail is delayed"
-    } else {
-        "Delivery report"
+    let (mut failed, mut delayed, mut relayed, mut delivered) = (false, false, false, false);
+    for report in notice.reports {
+        match report.event {
+            Event::Failed { .. } => failed = true,
+            Event::Delayed { .. } => delayed = true,
+            Event::Relayed(_) => relayed = true,
+            Event::Delivered(_) => delivered = true,
+        }
+    }
+    // The gravest is named; that it is not true of everybody is said too.
+    match (failed, delayed, relayed || delivered) {
+        (true, false, false) => "Undelivered mail returned to sender",
+        (true, _, _) => "Mail undelivered to some of its recipients",
+        (false, true, false) => "Delivery of your mail is delayed",
+        (false, true, true) => "Delivery of your mail is delayed for some of its recipients",
+        (false, false, _) => "Delivery report",
     }
 }
 
@@ -186,7 +195,7 @@ mod tests {
     use crate::address::Domain;
     use crate::bounce::{GaveUp, Original, Report};
     use crate::envelope::{Envelope, Orcpt, Origin, Recipient, Ret, Route};
-    use crate::outcome::{Cause, Failure, Receipt, Remote, Stage};
+    use crate::outcome::{Cause, Failure, Reach, Receipt, Remote, Stage};
     use crate::status::Enhanced;
 
     const NOW: u64 = 1_795_489_920;
@@ -364,6 +373,7 @@ From: ann@a.example
             text: "ok".into(),
             remote: Some(Remote { host: "mx.b.example".into(), address: None }),
             dsn_passed_on: false,
+            reach: Reach::Server,
         };
         let delayed = Event::Delayed { failure: &failure, will_retry_until: Some(until) };
         for (event, subject, expected) in [
@@ -400,6 +410,52 @@ From: ann@a.example
             }
             assert!(!has(&notification, "body"));
             assert!(!lines(&notification).iter().any(|l| l.starts_with("Received-From-MTA")));
+        }
+    }
+
+    #[test]
+    fn different_ends_share_a_notification() {
+        let bob = recipient("bob@b.example");
+        let failure = refused();
+        let later = Failure::new(Cause::Unreachable, "no host answered");
+        let receipt = Receipt {
+            code: 250,
+            status: None,
+            text: "queued".into(),
+            remote: None,
+            dsn_passed_on: false,
+            reach: Reach::Server,
+        };
+        let report = |event| Report { recipient: &bob, event, last_attempt: None };
+        let failed = report(Event::Failed { failure: &failure, gave_up: None });
+        let delayed = report(Event::Delayed { failure: &later, will_retry_until: None });
+        let relayed = report(Event::Relayed(&receipt));
+        for (reports, subject) in [
+            (vec![failed], "Undelivered mail returned to sender"),
+            (vec![relayed, failed, delayed], "Mail undelivered to some of its recipients"),
+            (vec![relayed, failed], "Mail undelivered to some of its recipients"),
+            (vec![delayed, failed], "Mail undelivered to some of its recipients"),
+            (vec![delayed], "Delivery of your mail is delayed"),
+            (vec![delayed, relayed], "Delivery of your mail is delayed for some of its recipients"),
+            (vec![relayed], "Delivery report"),
+        ] {
+            let mut envelope = envelope("ann@a.example");
+            envelope.ret = Some(Ret::Full);
+            let content = Original::Content(b"A: b\r\n\r\nbody\r\n");
+            let notification = rendered(&envelope, &reports, content).unwrap();
+            assert!(has(&notification, &format!("Subject: {subject}")), "{subject}");
+            let shown = lines(&notification);
+            let actions = shown.iter().filter(|l| l.starts_with("Action: ")).count();
+            assert_eq!(actions, reports.len());
+            // RFC 3461 §4.3: one failure is enough for RET=FULL to count.
+            let any_failed = reports.iter().any(|r| matches!(r.event, Event::Failed { .. }));
+            assert_eq!(has(&notification, "body"), any_failed, "{subject}");
+            // Every kind has its paragraph for people, the failures first.
+            let place = |start: &str| shown.iter().position(|l| l.starts_with(start));
+            let failed = place("Your message could not be delivered to these recipients. No");
+            assert_eq!(failed.is_some(), any_failed, "{subject}");
+            let other = place("Your message was passed on");
+            assert!(failed.is_none() || other.is_none_or(|other| Some(other) > failed));
         }
     }
 

@@ -1,11 +1,11 @@
 //! The report to the sender: a delivery status notification (RFC 3464) in a `multipart/report` (RFC 6522).
 //!
-//! `notice` says what is reported, `dsn` puts the message together, `status_part` and `text_part` write its first two parts for
-//! machines and people, `returned` the third, and `field` keeps lines short and clean. Whether to report at all (NOTIFY, a `bounce`
-//! pipeline, once or again) is decided before; the one rule kept here is that nothing is ever sent to the null sender.
+//! `news` decides what is told of the end of an attempt, `notice` says how that is put, `dsn` puts the message together, `status_part` and `text_part` write its first two parts for
+//! machines and people, `returned` the third, and `field` keeps lines short and clean. Nothing is ever sent to the null sender.
 
 pub mod dsn;
 mod field;
+pub mod news;
 pub mod notice;
 mod returned;
 mod status_part;

@@ -46,7 +46,7 @@ pub enum Event<'a> {
         failure: &'a Failure,
         will_retry_until: Option<Timestamp>,
     },
-    /// Given to a server that does not report (RFC 3461 §6.2.7.3).
+    /// Given to a server that does not report (RFC 3461 §5.2.2).
     Relayed(&'a Receipt),
     Delivered(&'a Receipt),
 }
@@ -60,7 +60,8 @@ pub struct GaveUp {
 }
 
 impl Event<'_> {
-    pub(super) fn word(&self) -> &'static str {
+    /// As `Action` has it.
+    pub fn word(&self) -> &'static str {
         match self {
             Event::Failed { .. } => "failed",
             Event::Delayed { .. } => "delayed",

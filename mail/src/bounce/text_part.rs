@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::field::{Charset, clean, host_name, wrap};
 use super::{Event, GaveUp, Notice, Report, Reporter};
-use crate::outcome::Failure;
+use crate::outcome::{Cause, Failure};
 
 pub(super) fn write(notice: &Notice<'_>, reporter: Reporter<'_>, charset: Charset) -> String {
     let mut out = String::new();
@@ -97,15 +97,14 @@ fn detail(out: &mut String, text: &str) {
 
 fn said(failure: &Failure, charset: Charset) -> String {
     let reply = format!("{} {} {}", failure.code, failure.status, clean(&failure.text, charset));
-    match &failure.remote {
-        None => reply,
-        Some(remote) => match &remote.address {
-            None => format!("{} said: {reply}", host_name(&remote.host)),
-            Some(address) => {
-                format!("{} ({}) said: {reply}", host_name(&remote.host), host_name(address))
-            }
-        },
-    }
+    let Some(remote) = &failure.remote else { return reply };
+    let host = match &remote.address {
+        None => host_name(&remote.host),
+        Some(address) => format!("{} ({})", host_name(&remote.host), host_name(address)),
+    };
+    // What we found out ourselves is not put into the server's mouth.
+    let said = if matches!(failure.cause, Cause::Refused(_)) { " said" } else { "" };
+    format!("{host}{said}: {reply}")
 }
 
 /// `20 attempts in 3 days`

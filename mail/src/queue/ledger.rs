@@ -105,6 +105,16 @@ pub enum End {
     },
 }
 
+/// A recipient that has waited for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delayed {
+    pub index: u32,
+    /// What the last attempt that was one came to.
+    pub failure: Failure,
+    /// When the last attempt will be made.
+    pub until: Timestamp,
+}
+
 /// What to store after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -114,6 +124,8 @@ pub struct Settlement {
     pub ended: Vec<Ended>,
     /// Recipients that wait for another attempt, with why.
     pub waiting: Vec<(u32, Failure)>,
+    /// Those of them whose sender is to be told so now; the record says that it was.
+    pub delayed: Vec<Delayed>,
     /// Attempts made so far, this one included if it counts.
     pub attempts: u32,
 }
@@ -141,10 +153,12 @@ pub fn settle(
         changed: Vec::new(),
         ended: Vec::new(),
         waiting: Vec::new(),
+        delayed: Vec::new(),
         attempts: batch.attempts,
     };
     let mut counted = false;
     let mut unknown = false;
+    let mut until = None;
     let mut last_failure = None;
     let mut pending: Vec<(u32, RecipientRecord, Failure)> = Vec::new();
     let mut still_waiting = false;
@@ -205,6 +219,7 @@ pub fn settle(
         };
         if over {
             for (index, record, failure) in pending.drain(..) {
+                let failure = telling(&record, failure);
                 settlement.fail(index, record, failure, true, now);
             }
         }
@@ -213,15 +228,30 @@ pub fn settle(
         } else {
             now.plus(POSTPONED_WAIT)
         };
-        if unknown {
-            batch.due = batch.due.max(now.plus(UNKNOWN_WAIT.min(plan.longest)));
+        let not_before = if unknown { now.plus(UNKNOWN_WAIT.min(plan.longest)) } else { now };
+        batch.due = batch.due.max(not_before);
+        // Waiting for a limit of ours is waiting too, for the sender. A batch under hold has no attempt that could end here: its sender
+        // hears of the delay when the operator lets it go.
+        if plan.is_late(batch.arrived, now) {
+            let next = match counted {
+                true => now.plus(plan.delay_before(batch.attempts.saturating_add(1))),
+                false => batch.due,
+            };
+            until = Some(plan.last_attempt(batch.attempts, next.max(not_before), batch.arrived));
         }
     }
     for (index, record, failure) in pending {
         still_waiting = true;
         last_failure = Some(failure.clone());
         settlement.waiting.push((index, failure.clone()));
-        settlement.changed.push((index, RecipientRecord { last_failure: Some(failure), ..record }));
+        let failure = telling(&record, failure);
+        let mut warned = record.warned;
+        if let Some(until) = until.filter(|_| warned.is_none() && record.recipient.wants_delays()) {
+            settlement.delayed.push(Delayed { index, failure: failure.clone(), until });
+            warned = Some(now);
+        }
+        let changed = RecipientRecord { last_failure: Some(failure), warned, ..record };
+        settlement.changed.push((index, changed));
     }
     if still_waiting {
         batch.last_failure = last_failure.or(batch.last_failure);
@@ -230,10 +260,23 @@ pub fn settle(
     settlement
 }
 
+/// The failure that says most: what a peer said outranks that we had no time to ask again.
+fn telling(record: &RecipientRecord, failure: Failure) -> Failure {
+    match &record.last_failure {
+        Some(earlier) if failure.is_no_attempt() && !earlier.is_no_attempt() => earlier.clone(),
+        Some(_) | None => failure,
+    }
+}
+
 /// A postponed batch looks again soon; whoever postponed it may wake it earlier.
 const POSTPONED_WAIT: Duration = Duration::from_secs(30);
 
 impl Settlement {
+    /// Is there anything in it that a sender may want to hear of?
+    pub fn is_news(&self) -> bool {
+        !self.ended.is_empty() || !self.delayed.is_empty()
+    }
+
     fn fail(
         &mut self,
         index: u32,
@@ -280,8 +323,8 @@ pub fn retry_now(batch: &BatchRecord, now: Timestamp) -> Option<BatchRecord> {
 mod tests {
     use super::*;
     use crate::address::Mailbox;
-    use crate::envelope::{EnvelopeId, Recipient};
-    use crate::outcome::Stage;
+    use crate::envelope::{EnvelopeId, Notify, Recipient};
+    use crate::outcome::{Reach, Stage};
     use crate::route::destination::DestinationKey;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -324,6 +367,7 @@ mod tests {
             text,
             remote: None,
             dsn_passed_on: false,
+            reach: Reach::Server,
         })
     }
 
@@ -472,6 +516,82 @@ mod tests {
         let batch = settlement.batch.unwrap();
         assert_eq!(batch.last_failure.unwrap().cause, Cause::UnknownAfterDot);
         assert!(batch.due.since(NOW) >= UNKNOWN_WAIT);
+    }
+
+    /// Settles one more attempt of this recipient, `age` after its arrival.
+    fn attempt_at(
+        record: RecipientRecord,
+        outcome: Outcome,
+        plan: &Plan,
+        age: Duration,
+    ) -> Settlement {
+        let now = NOW.plus(age);
+        let (batch, lease) = take(id(), &fresh(), &terms(1, now), plan, &mut Dice::new(1)).unwrap();
+        let report = Report { lease, outcomes: vec![(0, outcome)], fault: None };
+        let books = Books { batch, recipients: vec![(0, record)], journal: vec![] };
+        settle(books, &report, plan, now, &mut Dice::new(1))
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_delay_is_told_once() {
+        let plan = Plan { delay_warning: Some(HOUR), max_tries: 3, ..Plan::default() };
+        let (_, fresh) = people(1).remove(0);
+        let early = attempt_at(fresh.clone(), soft(), &plan, HOUR / 2);
+        assert!(early.delayed.is_empty() && !early.is_news());
+        let (_, record) = early.changed[0].clone();
+        let late = attempt_at(record, soft(), &plan, HOUR * 2);
+        assert!(late.is_news() && late.delayed[0].index == 0);
+        // Attempts 2 and 3 are left: 18 and 21.6 minutes, whatever the dice made of the first of them.
+        assert_eq!(late.delayed[0].until, NOW.plus(HOUR * 2 + Duration::from_secs(1080 + 1296)));
+        let (_, record) = late.changed[0].clone();
+        assert_eq!(record.warned, Some(NOW.plus(HOUR * 2)));
+        // As it is stored and read again.
+        let record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert!(attempt_at(record, soft(), &plan, HOUR * 3).delayed.is_empty());
+        assert!(attempt_at(fresh, soft(), &Plan::default(), HOUR * 300).delayed.is_empty()); // off
+    }
+
+    #[test]
+    fn a_record_of_before_the_warnings_can_be_read() {
+        let (_, record) = people(1).remove(0);
+        let stored = serde_json::to_string(&record).unwrap();
+        assert!(!stored.contains("warned"));
+        assert_eq!(serde_json::from_str::<RecipientRecord>(&stored).unwrap(), record);
+    }
+
+    #[test]
+    fn whoever_does_not_want_delays_is_not_warned() {
+        let plan = Plan { delay_warning: Some(HOUR), ..Plan::default() };
+        let (_, mut record) = people(1).remove(0);
+        record.recipient.notify = Some(Notify::On { success: true, failure: true, delay: false });
+        let settlement = attempt_at(record, soft(), &plan, HOUR * 2);
+        assert!(settlement.delayed.is_empty() && settlement.changed[0].1.warned.is_none());
+    }
+
+    #[test]
+    fn waiting_for_ourselves_is_a_delay_for_the_sender() {
+        let plan = Plan { delay_warning: Some(HOUR), ..Plan::default() };
+        let postponed = || Outcome::Postponed(Failure::new(Cause::OwnLimit, "destination limit"));
+        let (_, fresh) = people(1).remove(0);
+        let settlement = attempt_at(fresh.clone(), postponed(), &plan, HOUR * 2);
+        assert_eq!(settlement.delayed[0].failure.cause, Cause::OwnLimit);
+        // What a peer said before is what the sender is told.
+        let (_, record) = attempt_at(fresh, soft(), &plan, HOUR / 2).changed.remove(0);
+        let settlement = attempt_at(record, postponed(), &plan, HOUR * 2);
+        assert_eq!(settlement.delayed[0].failure.cause, Cause::Refused(Stage::Rcpt));
+        assert_eq!(settlement.waiting[0].1.cause, Cause::OwnLimit); // the operator sees what it waits for
+    }
+
+    #[test]
+    fn nobody_is_told_of_the_delay_of_what_has_ended() {
+        let plan = Plan { delay_warning: Some(HOUR), max_tries: 1, ..Plan::default() };
+        for outcome in [ok(), soft(), hard()] {
+            let (_, record) = people(1).remove(0);
+            let settlement = attempt_at(record, outcome, &plan, HOUR * 2);
+            assert!(settlement.delayed.is_empty() && settlement.ended.len() == 1);
+        }
     }
 
     #[test]

@@ -108,11 +108,14 @@ pub struct RecipientRecord {
     /// The last failure of a recipient that still waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// When the sender was told that this recipient has to wait: once is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warned: Option<Timestamp>,
 }
 
 impl RecipientRecord {
     pub fn new(recipient: Recipient) -> RecipientRecord {
-        RecipientRecord { recipient, standing: Standing::Waiting, last_failure: None }
+        RecipientRecord { recipient, standing: Standing::Waiting, last_failure: None, warned: None }
     }
 }
 

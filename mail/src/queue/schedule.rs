@@ -21,6 +21,8 @@ pub struct Plan {
     pub max_tries: u32,
     /// `max_age`, default off.
     pub max_age: Option<Duration>,
+    /// `delay_warning`, default off: the age at which a sender hears that the message still waits.
+    pub delay_warning: Option<Duration>,
 }
 
 impl Default for Plan {
@@ -31,6 +33,7 @@ impl Default for Plan {
             longest: Duration::from_secs(12 * 3600),
             max_tries: 20,
             max_age: None,
+            delay_warning: None,
         }
     }
 }
@@ -61,6 +64,19 @@ impl Scale {
         let scale = Scale { digits, places };
         (digits >= 10u64.pow(places)).then_some(scale)
     }
+
+    fn is_one(self) -> bool {
+        self.digits == 10u64.pow(self.places)
+    }
+
+    fn factor(self) -> f64 {
+        self.digits as f64 / 10f64.powi(self.places as i32) // at most six places
+    }
+}
+
+/// A span from a number that may be too large for one.
+fn seconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX)
 }
 
 impl Plan {
@@ -91,6 +107,50 @@ impl Plan {
     /// `max_age` is over, however many attempts were made.
     pub fn is_too_old(&self, arrived: Timestamp, now: Timestamp) -> bool {
         self.max_age.is_some_and(|age| now.since(arrived) >= age)
+    }
+
+    /// `delay_warning` is over: whoever waits now is late.
+    pub fn is_late(&self, arrived: Timestamp, now: Timestamp) -> bool {
+        self.delay_warning.is_some_and(|age| now.since(arrived) >= age)
+    }
+
+    /// When the attempt begins that ends the batch if it fails too: `done` were made, the next is due at `next`. Without jitter, and
+    /// to the second rather than exact: it is told to people, nothing is scheduled by it.
+    pub fn last_attempt(&self, done: u32, next: Timestamp, arrived: Timestamp) -> Timestamp {
+        let most = self.max_tries.max(1);
+        let too_old = self.max_age.map(|age| arrived.plus(age));
+        let is_last =
+            |attempt: u32, at| attempt >= most || too_old.is_some_and(|moment| at >= moment);
+        let longest = self.longest.as_secs_f64();
+        let mut attempt = done.saturating_add(1);
+        let mut delay = self.delay_before(attempt.saturating_add(1)).as_secs_f64();
+        let mut at = next;
+        while !is_last(attempt, at) {
+            if delay >= longest || self.scale.is_one() || delay == 0.0 {
+                return at.plus(seconds(delay * self.steps_left(attempt, at, too_old, delay)));
+            }
+            at = at.plus(seconds(delay));
+            attempt = attempt.saturating_add(1);
+            delay = (delay * self.scale.factor()).min(longest);
+        }
+        at
+    }
+
+    /// How many delays of the same length are left.
+    fn steps_left(
+        &self,
+        attempt: u32,
+        at: Timestamp,
+        too_old: Option<Timestamp>,
+        delay: f64,
+    ) -> f64 {
+        let by_tries = f64::from(self.max_tries.saturating_sub(attempt));
+        match too_old {
+            Some(moment) if delay > 0.0 => {
+                by_tries.min((moment.since(at).as_secs_f64() / delay).ceil())
+            }
+            Some(_) | None => by_tries,
+        }
     }
 }
 
@@ -219,6 +279,58 @@ mod tests {
             let minutes = due(seed).since(ended).as_secs_f64() / 60.0;
             assert!((16.2..=19.8).contains(&minutes), "{minutes}"); // 18 minutes, a tenth either way
         }
+    }
+
+    #[test]
+    fn the_last_attempt_is_where_the_delays_add_up_to() {
+        let now = Timestamp::from_secs(1_000_000);
+        let slow = Scale::parse("1.01").unwrap();
+        let steady = Scale::parse("1").unwrap();
+        let day = Duration::from_secs(86_400);
+        for plan in [
+            Plan::default(),
+            Plan { max_tries: 3, ..Plan::default() },
+            Plan { max_tries: 300, ..Plan::default() }, // most of it at the longest delay
+            Plan { max_tries: 90, scale: slow, ..Plan::default() },
+            Plan { max_tries: 50, scale: steady, ..Plan::default() },
+            Plan { max_age: Some(day), ..Plan::default() },
+            Plan { max_tries: 1_000_000, max_age: Some(9 * day), ..Plan::default() },
+            Plan { scale: steady, max_age: Some(day / 100), ..Plan::default() },
+            Plan { initial: Duration::ZERO, ..Plan::default() },
+        ] {
+            for done in [0, 1, 2, 7, 19, 40] {
+                let next = now.plus(plan.delay_before(done + 1));
+                let mut at = next;
+                let mut attempt = done + 1;
+                while !plan.gives_up(attempt, now, at) {
+                    attempt += 1;
+                    at = at.plus(plan.delay_before(attempt));
+                }
+                let told = plan.last_attempt(done, next, now);
+                let off = told.since(at).max(at.since(told));
+                assert!(off < Duration::from_secs(2), "{plan:?} after {done}: {off:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_attempt_of_an_odd_plan_is_found_in_time() {
+        let scale = Scale::parse("1.000001").unwrap();
+        let patient =
+            Plan { scale, max_tries: 1_000_000, longest: Duration::MAX, ..Plan::default() };
+        let now = Timestamp::from_secs(1_000_000);
+        assert!(patient.last_attempt(1, now, now) > now);
+        let endless = Plan { initial: Duration::MAX, longest: Duration::MAX, ..Plan::default() };
+        assert!(endless.last_attempt(1, now, now) > now);
+    }
+
+    #[test]
+    fn late_is_later_than_the_warning_says() {
+        let (arrived, hour) = (Timestamp::from_secs(10_000), Duration::from_secs(3600));
+        assert!(!Plan::default().is_late(arrived, arrived.plus(hour * 1000)));
+        let plan = Plan { delay_warning: Some(hour), ..Plan::default() };
+        assert!(!plan.is_late(arrived, arrived.plus(hour - Duration::from_secs(1))));
+        assert!(plan.is_late(arrived, arrived.plus(hour)));
     }
 
     #[test]

@@ -126,9 +126,31 @@ fn rcpt_tail(parameters: &RcptParameters) -> String {
         }
     }
     if let Some(orcpt) = &parameters.orcpt {
-        tail += &format!(" ORCPT={};{}", orcpt.addr_type, xtext(&orcpt.address)); // RFC 3461 §4.2
+        tail += &format!(" ORCPT={}", orcpt_value(orcpt)); // RFC 3461 §4.2
     }
     tail
+}
+
+/// RFC 3461 §4.2, and RFC 6533 §3 for the type `utf-8`, which has an encoding of its own.
+pub fn orcpt_value(orcpt: &Orcpt) -> String {
+    let coded = match orcpt.addr_type.eq_ignore_ascii_case("utf-8") {
+        true => utf8_xtext(&orcpt.address),
+        false => xtext(&orcpt.address),
+    };
+    format!("{};{coded}", orcpt.addr_type)
+}
+
+/// RFC 6533 §3 `utf-8-addr-xtext`, which every server that offers DSN takes, with SMTPUTF8 or without.
+fn utf8_xtext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '+' | '=' => out += &format!("\\x{{{:02X}}}", u32::from(c)),
+            '!'..='~' => out.push(c),
+            _ => out += &format!("\\x{{{:02X}}}", u32::from(c)),
+        }
+    }
+    out
 }
 
 /// RFC 3461 §4: `+` with two hex digits for everything outside 33 to 126, for `+` and for `=`.
@@ -180,6 +202,13 @@ mod tests {
             shown(rcpt),
             "RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+3Dy@b.test\r\n"
         );
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_have_an_encoding_of_their_own() {
+        let orcpt =
+            Orcpt { addr_type: "utf-8".into(), address: "jürgen+a=b@köln.example".into() };
+        assert_eq!(orcpt_value(&orcpt), "utf-8;j\\x{FC}rgen\\x{2B}a\\x{3D}b@k\\x{F6}ln.example");
     }
 
     #[test]

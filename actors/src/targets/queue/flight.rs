@@ -254,6 +254,10 @@ impl Handler<Settled> for QueueActor {
     /// One line for each recipient outcome.
     fn handle(&mut self, message: Settled, _: &mut Context<Self>) {
         let Settled { envelope, attempt, destination, outcomes, facts } = message;
+        let target = match &envelope.route {
+            Route::Target => &self.deps.target_name,
+            Route::Bounce { target } => target,
+        };
         for (recipient, outcome) in outcomes {
             let (code, status, text, remote) = match &outcome {
                 Outcome::Delivered(receipt) => {
@@ -270,7 +274,7 @@ impl Handler<Settled> for QueueActor {
                 "message_id" => &envelope.message_id,
                 "from" => envelope.from.to_string(),
                 "recipient" => &recipient,
-                "target" => &self.deps.target_name,
+                "target" => target,
                 "mx" => remote.as_ref().map(|r| r.host.clone()),
                 "address" => remote.as_ref().and_then(|r| r.address.clone()),
                 "mx_level" => %facts.mx_level,

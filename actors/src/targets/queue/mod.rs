@@ -109,6 +109,10 @@ struct Counters {
     delivered: u64,
     failed: u64,
     deferred: u64,
+    /// Recipients whose attempt ended after the dot without a reply.
+    unknown: u64,
+    /// Failures and other news nobody could be told of.
+    untold: u64,
 }
 
 struct State {
@@ -562,6 +566,8 @@ impl Handler<Probe> for QueueActor {
                 ("delivered", counters.delivered),
                 ("deferred", counters.deferred),
                 ("failed", counters.failed),
+                ("unknown", counters.unknown),
+                ("untold", counters.untold),
             ],
         }))
     }

@@ -1,18 +1,20 @@
-//! Notifications to senders: made in the transaction that marks their recipients failed, stored in this queue, delivered by the
-//! `bounce` pipeline's choice.
+//! Notifications to senders: made in the transaction that settles what they tell of, stored in this queue, delivered by the `bounce`
+//! pipeline's choice.
+//!
+//! The pipeline is asked before the transaction: a table that does not answer now is no reason to lose a notification.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Recipient as Address;
-use slog::{Logger, info, warn};
 
 use posthaste_edge::body::Body;
 use posthaste_edge::spool::{Ending, Notices};
-use posthaste_mail::address::ReversePath;
-use posthaste_mail::bounce::{Event, GaveUp, Notice, Original, Report, Reporter, render};
+use posthaste_mail::address::{Mailbox, ReversePath};
+use posthaste_mail::bounce::news::reports;
+use posthaste_mail::bounce::{Notice, Original, Reporter, render};
 use posthaste_mail::dice::Dice;
-use posthaste_mail::envelope::{Envelope, EnvelopeId, Notify, Origin, Recipient, Route};
-use posthaste_mail::queue::ledger::End;
+use posthaste_mail::envelope::{Envelope, EnvelopeId, Origin, Recipient, Route};
+use posthaste_mail::pipeline::Refusal;
 use posthaste_mail::queue::record::Accepted;
 use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::time::Timestamp;
@@ -38,48 +40,66 @@ pub struct Ways {
     pub ways: Vec<Option<Way>>,
 }
 
-/// Notifications that were made, for the schedule once they are stored.
-pub type Made = Arc<Mutex<Vec<(EnvelopeId, Timestamp, Vec<DestinationKey>)>>>;
+impl Ways {
+    /// Where the pipeline sends a notification for this sender.
+    pub fn route(&self, to: &Mailbox) -> Result<Vec<(Way, Mailbox)>, Refusal> {
+        let hops = self.bounce.pipeline.start(&ReversePath::Null)?.route(to)?;
+        let way = |target: usize| self.ways.get(target).cloned().flatten();
+        Ok(hops.into_iter().filter_map(|hop| Some((way(hop.target.0)?, hop.recipient))).collect())
+    }
+}
+
+/// What came of the writing, for the log and the schedule once it is stored.
+#[derive(Default)]
+pub struct Made {
+    pub notes: Vec<Note>,
+    /// Somebody should have been told, and the pipeline has no way to them.
+    pub refused: Option<String>,
+    /// The writing began and did not come to its end: it panicked.
+    pub unfinished: bool,
+}
+
+/// A notification that was made.
+pub struct Note {
+    pub id: EnvelopeId,
+    pub to: String,
+    pub way: String,
+    /// `failed delayed`: the events it tells of.
+    pub tells: String,
+    pub due: Timestamp,
+    pub destinations: Vec<DestinationKey>,
+}
 
 /// What the writing of notifications needs, brought together before the transaction.
 pub struct Writer {
-    pub ways: Ways,
-    /// The header of the failed message, or all of it.
+    pub ways: Arc<Ways>,
+    /// What `Ways::route` said for the sender.
+    pub routed: Result<Vec<(Way, Mailbox)>, Refusal>,
+    /// The header of the message, or all of it.
     pub original: Vec<u8>,
     pub whole: bool,
     pub now: Timestamp,
     pub dice: Dice,
-    pub log: Logger,
-    pub made: Made,
+    pub made: Arc<Mutex<Made>>,
 }
 
 impl Writer {
     pub fn notices(mut self) -> Notices {
-        Box::new(move |ending| self.write(&ending))
+        Box::new(move |ending| {
+            self.made().unfinished = true;
+            let written = self.write(&ending);
+            self.made().unfinished = false;
+            written
+        })
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&mut self, ending: &Ending<'_>) -> Vec<(Accepted, Body)> {
         let envelope = &ending.envelope.envelope;
-        let attempts = ending.settlement.attempts;
-        let reports: Vec<Report<'_>> = ending
-            .settlement
-            .ended
-            .iter()
-            .filter_map(|ended| {
-                let End::Failed { failure, gave_up } = &ended.end else { return None };
-                let record = ending.recipients.iter().find(|(i, _)| *i == ended.index)?;
-                let recipient = &record.1.recipient;
-                wants_failure(recipient).then(|| Report {
-                    recipient,
-                    event: Event::Failed {
-                        failure,
-                        gave_up: gave_up
-                            .then(|| GaveUp { attempts, after: self.now.since(envelope.arrived) }),
-                    },
-                    last_attempt: Some(self.now),
-                })
-            })
-            .collect();
+        let reports = reports(envelope, ending.settlement, &ending.recipients, self.now);
         let original = if self.whole {
             Original::Content(&self.original)
         } else {
@@ -93,22 +113,21 @@ impl Writer {
         let Some(notification) = render(&notice, reporter, id, self.now, &mut self.dice) else {
             return Vec::new();
         };
-        let hops = self.ways.bounce.pipeline.start(&ReversePath::Null);
-        let hops = hops.and_then(|mut transaction| transaction.route(&notification.to));
-        let hops = match hops {
-            Ok(hops) => hops,
+        let routed = match &self.routed {
+            Ok(routed) if routed.is_empty() => {
+                self.made().refused = Some("the bounce pipeline leads nowhere".to_string());
+                return Vec::new();
+            }
+            Ok(routed) => routed.clone(),
             Err(refusal) => {
-                warn!(self.log, "notification not sent: the bounce pipeline refuses its recipient";
-                    "id" => %envelope.id, "recipient" => %notification.to,
-                    "code" => refusal.code, "text" => &refusal.text,
-                    "rule" => refusal.rule.as_ref().map(ToString::to_string));
+                self.made().refused = Some(told(refusal));
                 return Vec::new();
             }
         };
         let body = Body::memory(notification.content);
+        let tells: Vec<&str> = reports.iter().map(|report| report.event.word()).collect();
         let mut stored = Vec::new();
-        for (place, hop) in hops.into_iter().enumerate() {
-            let Some(Some(way)) = self.ways.ways.get(hop.target.0) else { continue };
+        for (place, (way, recipient)) in routed.into_iter().enumerate() {
             let id = if place == 0 { id } else { EnvelopeId::new(self.now, &mut self.dice) };
             let notice = Envelope {
                 id,
@@ -126,22 +145,24 @@ impl Writer {
                     Route::Bounce { target: way.name.clone() }
                 },
             };
-            let batches = split(&way.splitting, vec![Recipient::new(hop.recipient)]);
-            let keys = batches.iter().map(|(key, _)| key.clone()).collect();
-            info!(self.log, "notification made"; "id" => %envelope.id, "dsn_id" => %id,
-                "recipient" => %notification.to, "way" => &way.name);
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((id, self.now, keys));
+            let batches = split(&way.splitting, vec![Recipient::new(recipient)]);
+            self.made().notes.push(Note {
+                id,
+                to: notification.to.to_string(),
+                way: way.name,
+                tells: tells.join(" "),
+                due: self.now,
+                destinations: batches.iter().map(|(key, _)| key.clone()).collect(),
+            });
             stored.push((Accepted { envelope: notice, batches, undecided: false }, body.clone()));
         }
         stored
     }
 }
 
-/// RFC 3461 §4.1: without NOTIFY failures are reported.
-fn wants_failure(recipient: &Recipient) -> bool {
-    match recipient.notify {
-        None => true,
-        Some(Notify::Never) => false,
-        Some(Notify::On { failure, .. }) => failure,
-    }
+/// A refusal for the log, with the rule that made it.
+pub fn told(refusal: &Refusal) -> String {
+    let rule = refusal.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default();
+    let detail = refusal.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    format!("{} {} {}{detail}{rule}", refusal.code, refusal.enhanced, refusal.text)
 }

@@ -56,6 +56,8 @@ impl Handler<ShowQueue> for QueueActor {
             delivered: counters.delivered,
             failed: counters.failed,
             deferred: counters.deferred,
+            unknown: counters.unknown,
+            untold: counters.untold,
         };
         MessageResult(QueueView { line, running })
     }
@@ -287,5 +289,6 @@ fn line(queue: &str, found: &Found) -> BatchLine {
         state: state.to_string(),
         due: record.due.rfc3339(),
         last_failure: record.last_failure.as_ref().map(ToString::to_string),
+        reason: record.last_failure.as_ref().map(|failure| failure.cause.word().to_string()),
     }
 }

@@ -4,7 +4,7 @@ use actix::{AsyncContext, Context, Handler, MessageResult};
 
 use posthaste_edge::clock::dice;
 use posthaste_mail::envelope::{Envelope, EnvelopeId, Route};
-use posthaste_mail::outcome::{Cause, Failure, Outcome, Receipt, SessionFacts};
+use posthaste_mail::outcome::{Cause, Failure, Outcome, Reach, Receipt, SessionFacts};
 
 use crate::messages::delivery::{Busy, Deliver};
 use crate::messages::intake::Accept;
@@ -38,7 +38,9 @@ impl Handler<Deliver> for QueueActor {
                     status: None,
                     text: format!("queued as {id}"),
                     remote: None,
+                    // It stores NOTIFY, RET, ENVID and ORCPT with the message, and reports when its own target is done.
                     dsn_passed_on: true,
+                    reach: Reach::Server,
                 }),
                 Ok(Err(refusal)) => Failure::new(Cause::TargetUnavailable, refusal.text).outcome(),
                 Err(e) => Failure::new(Cause::Internal, e.to_string()).outcome(),

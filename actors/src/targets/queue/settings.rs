@@ -55,7 +55,6 @@ pub fn read(reader: &Reader<'_>, node: &Node, name: Option<&str>) -> Option<Queu
         .optional();
     let debug = block.boolean("debug").or(globals.debug());
     block.ignored("post_init_delay", "messages are tried as soon as they are due after a start");
-    block.refused("delay_warning", "delay notifications are not supported by this version");
     let bounce_node = block.directive("bounce").optional();
     let at = node.at.clone();
     block.close();
@@ -71,6 +70,10 @@ pub fn read(reader: &Reader<'_>, node: &Node, name: Option<&str>) -> Option<Queu
     if bounce_node.is_none() {
         let text = "no bounce block: senders will not be told when their mail fails";
         reader.problems().push(Problem::warning(&at, format!("{}: {text}", node.title())));
+        if plan.delay_warning.is_some() {
+            let text = "delay_warning has no effect without a bounce block";
+            reader.problems().push(Problem::warning(&at, format!("{}: {text}", node.title())));
+        }
     }
     let target = resolve(reader, target?)?;
     Some(QueueSettings {
@@ -103,13 +106,20 @@ fn plan(block: &mut Block<'_>) -> Plan {
         scale,
         longest: block.duration("max_retry_time").or(defaults.longest),
         max_tries: block.integer("max_tries", 0..=1_000_000u32).or(defaults.max_tries),
-        max_age: block.duration_or_off("max_age").check(not_zero).or(None),
+        max_age: block
+            .duration_or_off("max_age")
+            .check(|age| not_zero(*age, "an age of 0 would fail everything at once"))
+            .or(None),
+        delay_warning: block
+            .duration_or_off("delay_warning")
+            .check(|age| not_zero(*age, "0 would warn after every first attempt that fails"))
+            .or(None),
     }
 }
 
-fn not_zero(age: &Option<Duration>) -> Result<(), String> {
+fn not_zero(age: Option<Duration>, why: &str) -> Result<(), String> {
     match age {
-        Some(age) if age.is_zero() => Err("an age of 0 would fail everything at once".to_string()),
-        _ => Ok(()),
+        Some(Duration::ZERO) => Err(why.to_string()),
+        Some(_) | None => Ok(()),
     }
 }

@@ -1,25 +1,29 @@
 //! The end of an attempt, and what follows for the batch.
 
-use std::sync::{Arc, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{AsyncContext, Context, Handler};
 use slog::{info, warn};
 
 use posthaste_edge::clock::dice;
-use posthaste_edge::spool::SpoolError;
+use posthaste_edge::spool::{Spool, SpoolError};
+use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
-use posthaste_mail::envelope::{EnvelopeId, Ret};
+use posthaste_mail::bounce::news::may_come;
+use posthaste_mail::envelope::Ret;
 use posthaste_mail::header::Header;
-use posthaste_mail::outcome::Outcome;
+use posthaste_mail::outcome::{Cause, Failure, Outcome};
+use posthaste_mail::pipeline::Refusal;
 use posthaste_mail::queue::lease::Lease;
-use posthaste_mail::queue::ledger::{End, Report, Settlement};
-use posthaste_mail::queue::record::BatchId;
-use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::queue::ledger::{End, Ended, Report, Settlement};
+use posthaste_mail::queue::record::{BatchId, EnvelopeRecord, RecipientRecord};
+use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::delivery::Finished;
 use crate::targets::queue::flight::interrupted;
-use crate::targets::queue::notice::{Made, Writer};
+use crate::targets::queue::notice::{Made, Way, Writer, told};
 use crate::targets::queue::{Deps, QueueActor, Stage};
 use crate::task::spawn_reporting;
 
@@ -42,81 +46,179 @@ impl QueueActor {
 
     fn settle(&mut self, report: Report, tries: u32, ctx: &mut Context<Self>) {
         let batch = report.lease.batch;
+        let mut flown = None;
         if let Some(Stage::Flying(flight)) = self.state.known.insert(batch, Stage::Settling) {
             self.land(&flight);
+            flown = Some(flight.recipients);
         }
         if !self.state.recovered {
             self.state.settled.insert(batch);
         }
         let mut deps = self.deps.clone();
-        if tries >= TRIES_WITH_NOTICE {
+        if tries >= TRIES_WITH_NOTICE && deps.bounce.is_some() {
             // The end of a batch matters more than the word of it.
             warn!(self.deps.log, "settled without notification"; "batch" => %batch);
             deps.bounce = None;
         }
         let again = report.clone();
-        let made = Made::default();
+        let made = Arc::new(Mutex::new(Made::default()));
         let (me, stored) = (ctx.address(), Arc::clone(&made));
-        spawn_reporting(&self.deps.runtime, write(deps, report, made), move |end| {
-            let end = end.unwrap_or_else(|panic| Err(SpoolError::Io(panic)));
-            let notices =
-                std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
-            me.do_send(SettleEnded { batch, end, notices, report: again, tries });
+        spawn_reporting(&self.deps.runtime, write(deps, report, flown, made), move |end| {
+            let end = end.unwrap_or_else(|panic| Err(Unsettled::Panicked(panic)));
+            let made = std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
+            me.do_send(SettleEnded { batch, end, made, report: again, tries });
         });
     }
 }
 
-/// Brings the attempt into the books, and with it the notifications for those that failed.
-async fn write(deps: Deps, report: Report, made: Made) -> Result<Settlement, SpoolError> {
+/// An attempt that is in the books.
+struct Written {
+    settlement: Settlement,
+    /// The message has a sender, who can be told.
+    has_sender: bool,
+}
+
+/// Why an attempt could not be brought into the books.
+#[derive(Debug)]
+enum Unsettled {
+    Spool(SpoolError),
+    /// The `bounce` pipeline cannot say now where the notification goes.
+    NoWay(String),
+    Panicked(String),
+}
+
+impl From<SpoolError> for Unsettled {
+    fn from(error: SpoolError) -> Unsettled {
+        Unsettled::Spool(error)
+    }
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsettled::Spool(error) => error.fmt(f),
+            Unsettled::NoWay(why) => write!(f, "the bounce pipeline does not answer: {why}"),
+            Unsettled::Panicked(what) => write!(f, "panic: {what}"),
+        }
+    }
+}
+
+/// Brings the attempt into the books, and with it the notifications of what there is to tell. `flown`: how many recipients it was for.
+async fn write(
+    deps: Deps,
+    report: Report,
+    flown: Option<usize>,
+    made: Arc<Mutex<Made>>,
+) -> Result<Written, Unsettled> {
     let now = deps.clock.now();
     let mut dice = dice();
     let seed = dice.next_u64();
-    let all_well = report.fault.is_none()
-        && report.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Delivered(_)));
-    let ways = match &deps.bounce {
-        Some(ways) if !all_well => Arc::clone(ways),
-        _ => return deps.spool.settle(report, deps.plan.clone(), now, seed).await,
+    // Where no notification is made, none is taken for made.
+    let silent = Plan { delay_warning: None, ..deps.plan.clone() };
+    let all_passed_on = report.fault.is_none()
+        && flown == Some(report.outcomes.len())
+        && report.outcomes.iter().all(|(_, outcome)| is_passed_on(outcome));
+    if all_passed_on {
+        let settlement = deps.spool.settle(report, silent, now, seed).await?;
+        return Ok(Written { settlement, has_sender: true });
+    }
+    let prospect = look(&deps, &report, now).await?;
+    let has_sender = prospect.has_sender;
+    let settlement = match (deps.bounce, prospect.material) {
+        (Some(ways), Some(Material { original, whole, routed })) => {
+            if let Err(refusal) = routed.as_ref()
+                && !refusal.is_permanent()
+            {
+                return Err(Unsettled::NoWay(told(refusal)));
+            }
+            let writer = Writer { ways, routed, original, whole, now, dice, made };
+            deps.spool.settle_with(report, deps.plan, now, seed, writer.notices()).await?
+        }
+        (None, _) | (_, None) => deps.spool.settle(report, silent, now, seed).await?,
     };
-    let may_end = report.fault.is_some()
-        || report.outcomes.iter().any(|(_, o)| matches!(o, Outcome::Failed(_)));
-    let (original, whole) = original(&deps, report.lease.batch, may_end).await;
-    let writer =
-        Writer { ways: (*ways).clone(), original, whole, now, dice, log: deps.log.clone(), made };
-    let plan = deps.plan.clone();
-    deps.spool.settle_with(report, plan, now, seed, writer.notices()).await
+    Ok(Written { settlement, has_sender })
 }
 
-/// What a notification may return of the message. A body that cannot be read costs the sender its copy, not the notification.
-async fn original(deps: &Deps, batch: BatchId, may_end: bool) -> (Vec<u8>, bool) {
-    let (spool, log) = (Arc::clone(&deps.spool), deps.log.clone());
-    let (plan, now) = (deps.plan.clone(), deps.clock.now());
-    let read = tokio::task::spawn_blocking(move || {
-        let nothing = Ok::<_, SpoolError>((Vec::new(), false));
-        let Some(stored) = spool.load(batch.envelope)? else { return nothing };
+/// The next server reports, if anybody is to be told.
+fn is_passed_on(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered(receipt) => receipt.dsn_passed_on,
+        Outcome::Deferred(_) | Outcome::Failed(_) | Outcome::Postponed(_) | Outcome::Unknown(_) => {
+            false
+        }
+    }
+}
+
+/// What is known before the attempt is settled.
+struct Prospect {
+    has_sender: bool,
+    /// Only when a notification may come of it.
+    material: Option<Material>,
+}
+
+/// What a notification needs besides the settlement.
+struct Material {
+    /// The header of the message, or all of it.
+    original: Vec<u8>,
+    whole: bool,
+    routed: Result<Vec<(Way, Mailbox)>, Refusal>,
+}
+
+/// Looks whether there may be something to tell, and gets together what that needs: off the spool's writing thread, and off ours.
+async fn look(deps: &Deps, report: &Report, now: Timestamp) -> Result<Prospect, Unsettled> {
+    let (deps, report) = (deps.clone(), report.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let batch = report.lease.batch;
+        let stored = match deps.spool.load(batch.envelope) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Err(SpoolError::NotFound.into()),
+            Err(SpoolError::Damaged(why)) => {
+                warn!(deps.log, "record could not be read for a notification"; "batch" => %batch,
+                    "cause" => why);
+                return Ok(Prospect { has_sender: true, material: None });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let envelope = &stored.envelope.envelope;
+        let ReversePath::Mailbox(sender) = &envelope.from else {
+            return Ok(Prospect { has_sender: false, material: None });
+        };
+        let nothing = Ok(Prospect { has_sender: true, material: None });
+        let Some(ways) = &deps.bounce else { return nothing };
         let record = stored.batches.iter().find(|(index, _)| *index == batch.index);
-        let last = record.is_some_and(|(_, r)| plan.gives_up(r.attempts, r.arrived, now));
-        if !may_end && !last {
+        let Some((_, record)) = record else { return nothing };
+        let people: Vec<(u32, RecipientRecord)> = stored
+            .recipients
+            .iter()
+            .filter(|(of, _, _)| *of == batch.index)
+            .map(|(_, index, record)| (*index, record.clone()))
+            .collect();
+        if !may_come(envelope, record, &people, &report, &deps.plan, now) {
             return nothing;
         }
-        let envelope = &stored.envelope.envelope;
-        let whole = envelope.ret == Some(Ret::Full) && envelope.size <= MOST_RETURNED;
-        let body = spool.body(batch.envelope, &stored.envelope.body)?;
-        let most = usize::try_from(MOST_RETURNED).unwrap_or(usize::MAX);
-        let content = body.read_at(0, most).map_err(|e| SpoolError::Io(e.to_string()))?;
-        if whole {
-            return Ok((content, true));
-        }
-        Ok((Header::of(&content, most).as_bytes().to_vec(), false))
-    });
-    match read.await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            warn!(log, "message could not be read for a notification"; "batch" => %batch,
+        let routed = ways.route(sender);
+        // A body that cannot be read costs the sender the copy, not the notification.
+        let (original, whole) = original(&*deps.spool, &stored.envelope).unwrap_or_else(|error| {
+            warn!(deps.log, "message could not be read for a notification"; "batch" => %batch,
                 "cause" => %error);
             (Vec::new(), false)
-        }
-        Err(_) => (Vec::new(), false),
+        });
+        Ok(Prospect { has_sender: true, material: Some(Material { original, whole, routed }) })
+    });
+    looked.await.unwrap_or_else(|error| Err(Unsettled::Panicked(error.to_string())))
+}
+
+/// What a notification may return of the message: all of it, or its header.
+fn original(spool: &dyn Spool, stored: &EnvelopeRecord) -> Result<(Vec<u8>, bool), SpoolError> {
+    let envelope = &stored.envelope;
+    let whole = envelope.ret == Some(Ret::Full) && envelope.size <= MOST_RETURNED;
+    let body = spool.body(envelope.id, &stored.body)?;
+    let most = usize::try_from(MOST_RETURNED).unwrap_or(usize::MAX);
+    let content = body.read_at(0, most).map_err(|e| SpoolError::Io(e.to_string()))?;
+    if whole {
+        return Ok((content, true));
     }
+    Ok((Header::of(&content, most).as_bytes().to_vec(), false))
 }
 
 /// RET=FULL gives back messages up to this size whole.
@@ -125,9 +227,9 @@ const MOST_RETURNED: u64 = 1 << 20;
 /// Spool -> Queue: the attempt is in the books.
 struct SettleEnded {
     batch: BatchId,
-    end: Result<Settlement, SpoolError>,
+    end: Result<Written, Unsettled>,
     /// Notifications that were stored with it.
-    notices: Vec<(EnvelopeId, Timestamp, Vec<DestinationKey>)>,
+    made: Made,
     /// For another try, and how many there were.
     report: Report,
     tries: u32,
@@ -141,47 +243,81 @@ impl Handler<SettleEnded> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
-        let batch = message.batch;
-        if !matches!(&message.end, Err(error) if may_be_tried_again(error)) {
-            self.state.known.remove(&batch);
-        }
-        match message.end {
-            Ok(settlement) => {
-                self.settled(batch, settlement);
-                for (id, due, destinations) in message.notices {
-                    self.stored(id, due, destinations);
-                }
+        let SettleEnded { batch, end, made, report, tries } = message;
+        let error = match end {
+            Ok(written) => {
+                self.state.known.remove(&batch);
+                self.settled(batch, &written);
+                self.noted(batch, made, tries, &written);
+                return self.pump(ctx);
             }
-            Err(SpoolError::NotFound) => {}
-            Err(error) if may_be_tried_again(&error) => {
+            Err(error) => error,
+        };
+        match next_try(&error, made.unfinished, tries) {
+            Some(tries) => {
                 warn!(self.deps.log, "attempt could not be settled, trying again"; "batch" => %batch,
                     "cause" => %error);
-                let (report, tries) = (message.report, message.tries.saturating_add(1));
                 ctx.run_later(SETTLE_AGAIN, move |queue, ctx| queue.settle(report, tries, ctx));
             }
-            Err(error) => {
-                warn!(self.deps.log, "attempt could not be settled"; "batch" => %batch, "cause" => %error);
-                self.broken(&error);
+            None => {
+                self.state.known.remove(&batch);
+                if let Unsettled::Spool(error) = error
+                    && error != SpoolError::NotFound
+                {
+                    warn!(self.deps.log, "attempt could not be settled"; "batch" => %batch,
+                        "cause" => %error);
+                    self.broken(&error);
+                }
             }
         }
         self.pump(ctx);
     }
 }
 
-/// What a full disk or a faulty notification spoils may succeed later; a broken spool ends the process.
-fn may_be_tried_again(error: &SpoolError) -> bool {
+/// May the settling succeed later, and how many tries count then? A broken spool ends the process.
+///
+/// Want of space or of a file descriptor passes, if only after hours: it costs nobody a notification. What may be wrong with this one
+/// message is counted, so that it comes to an end without.
+fn next_try(error: &Unsettled, unfinished: bool, tries: u32) -> Option<u32> {
+    let counted = tries.saturating_add(1);
     match error {
-        SpoolError::Full | SpoolError::Damaged(_) | SpoolError::Io(_) => true,
-        SpoolError::NotFound | SpoolError::Locked(_) | SpoolError::Broken(_) => false,
+        Unsettled::NoWay(_) | Unsettled::Panicked(_) => Some(counted),
+        Unsettled::Spool(SpoolError::Damaged(_)) => Some(counted),
+        // The spool says so too when making a notification panicked.
+        Unsettled::Spool(SpoolError::Io(_)) if unfinished => Some(counted),
+        Unsettled::Spool(SpoolError::Full | SpoolError::Io(_)) => Some(tries),
+        Unsettled::Spool(SpoolError::NotFound | SpoolError::Locked(_) | SpoolError::Broken(_)) => {
+            None
+        }
     }
 }
 
 const SETTLE_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
-/// After so many failures a batch is settled without its notification.
+/// After so many failures that count a batch is settled without its notification.
 const TRIES_WITH_NOTICE: u32 = 10;
 
 impl QueueActor {
-    fn settled(&mut self, batch: BatchId, settlement: Settlement) {
+    /// What senders were told, or were not.
+    fn noted(&mut self, batch: BatchId, made: Made, tries: u32, written: &Written) {
+        for note in made.notes {
+            info!(self.deps.log, "notification made"; "id" => %batch.envelope, "dsn_id" => %note.id,
+                "recipient" => note.to, "tells" => note.tells, "way" => note.way);
+            self.stored(note.id, note.due, note.destinations);
+        }
+        if let Some(refusal) = made.refused {
+            self.state.counters.untold += 1;
+            warn!(self.deps.log, "notification not sent: the bounce pipeline refuses its recipient";
+                "id" => %batch.envelope, "refusal" => refusal);
+        }
+        let failed = |ended: &Ended| matches!(ended.end, End::Failed { .. });
+        let given_up = tries >= TRIES_WITH_NOTICE && self.deps.bounce.is_some();
+        if given_up && written.has_sender && written.settlement.ended.iter().any(failed) {
+            self.state.counters.untold += 1;
+        }
+    }
+
+    fn settled(&mut self, batch: BatchId, written: &Written) {
+        let settlement = &written.settlement;
         let trace = Arc::clone(&self.deps.trace);
         let name = &self.deps.name;
         let address = |index: u32| {
@@ -200,13 +336,22 @@ impl QueueActor {
                     let word = if *gave_up { "gave_up" } else { "failed" };
                     info!(self.deps.log, "recipient failed for good"; "id" => %batch.envelope,
                         "recipient" => &recipient, "why" => word, "failure" => %failure);
+                    if !written.has_sender {
+                        // RFC 5321 §4.5.5: a notification that fails is answered by nothing. This line is its end.
+                        self.state.counters.untold += 1;
+                        warn!(self.deps.log, "nobody is told of a failure: the sender is null";
+                            "id" => %batch.envelope, "recipient" => &recipient,
+                            "failure" => %failure);
+                    }
                     (word, failure.to_string())
                 }
             };
             let event = Event::Ended { recipient, end: end.to_string(), text };
             trace.note(name, batch.envelope, event);
         }
-        match settlement.batch {
+        let unknown = |(_, failure): &&(u32, Failure)| failure.cause == Cause::UnknownAfterDot;
+        self.state.counters.unknown += settlement.waiting.iter().filter(unknown).count() as u64;
+        match &settlement.batch {
             Some(record) => {
                 self.state.counters.deferred += 1;
                 info!(self.deps.log, "will retry"; "id" => %batch.envelope,
@@ -222,10 +367,41 @@ impl QueueActor {
                 trace.note(name, batch.envelope, event);
                 // A stale report leaves the batch to whoever holds it.
                 if record.lease.is_none() {
-                    self.schedule(batch, record.due, record.destination);
+                    self.schedule(batch, record.due, record.destination.clone());
                 }
             }
             None => trace.note(name, batch.envelope, Event::Removed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_costs_nobody_a_notification() {
+        let mut tries = 0;
+        for _ in 0..10_000 {
+            tries = next_try(&SpoolError::Full.into(), false, tries).unwrap();
+        }
+        let io = Unsettled::Spool(SpoolError::Io("too many open files".into()));
+        tries = next_try(&io, false, tries).unwrap();
+        assert!(tries < TRIES_WITH_NOTICE);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_message_comes_to_an_end() {
+        let spool = |error: SpoolError| Unsettled::Spool(error);
+        for (error, unfinished) in [
+            (spool(SpoolError::Damaged("x".into())), false),
+            (spool(SpoolError::Io("making a notification panicked".into())), true),
+            (Unsettled::Panicked("x".into()), false),
+            (Unsettled::NoWay("451 4.3.0 x".into()), false),
+        ] {
+            assert_eq!(next_try(&error, unfinished, 3), Some(4), "{error}");
+        }
+        assert_eq!(next_try(&spool(SpoolError::NotFound), false, 0), None);
+        assert_eq!(next_try(&spool(SpoolError::Broken("x".into())), false, 0), None);
     }
 }

@@ -66,6 +66,8 @@ fn upper_hex(c: char) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::dice::Dice;
+    use crate::envelope::Orcpt;
+    use crate::wire::command::orcpt_value;
 
     #[test]
     fn xtext_decodes_to_printable_ascii() {
@@ -80,6 +82,23 @@ mod tests {
         }
         for bad in ["+", "+2", "+2b", "+GG", "a=b", "a b", "ä", "+0D+0A", "+00", "+7F", "+C3+A4"] {
             assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_we_write_is_what_we_read() {
+        for address in ["jürgen+a=b@köln.example", "a\\b c@b.example", "a@b.example"] {
+            let orcpt = |kind: &str| Orcpt { addr_type: kind.into(), address: address.into() };
+            let written = orcpt_value(&orcpt("utf-8"));
+            let coded = written.strip_prefix("utf-8;").unwrap();
+            assert_eq!(decode_utf8(coded).as_deref(), Some(address), "{written}");
+            if address.is_ascii() {
+                let written = orcpt_value(&orcpt("rfc822"));
+                assert_eq!(
+                    decode(written.strip_prefix("rfc822;").unwrap()).as_deref(),
+                    Some(address)
+                );
+            }
         }
     }
 
