@@ -114,6 +114,7 @@ fn prepare(
     log: &Arc<Log>,
     daemon: &Logger,
 ) -> Result<Start, Stop> {
+    machine::raise_descriptor_limit();
     let clock = Clock::system();
     let boot = Boot { node: machine::hostname(), number: clock.now().as_micros() };
     let directory = |path: &std::path::Path, mode| {

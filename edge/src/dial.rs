@@ -75,6 +75,15 @@ pub async fn dial(
 fn is_local(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
     matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory | PermissionDenied)
+        || is_want(error)
+}
+
+/// This machine lacks descriptors, buffers or memory.
+fn is_want(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|want| error.raw_os_error() == Some(want.raw_os_error()))
 }
 
 #[cfg(test)]

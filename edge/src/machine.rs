@@ -15,6 +15,15 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     Ok(if_addrs::get_if_addrs()?.into_iter().map(|interface| interface.ip()).collect())
 }
 
+/// Lets the process have as many descriptors as it may: the usual soft limit of 1024 is for programs that use `select`.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without it the daemon works with what it has.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Makes a directory of ours if it is missing; `mode` is for the new one only.
 pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {

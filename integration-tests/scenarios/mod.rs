@@ -5,6 +5,7 @@ mod check_reports_all_mistakes;
 mod crash_matrix;
 mod intake_refuses;
 mod kill9_under_load_loses_nothing;
+mod local_faults;
 mod mail_exchanger_choice;
 mod memory_stays_bounded;
 mod message_arrives_byte_for_byte;

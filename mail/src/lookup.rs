@@ -13,6 +13,8 @@ pub enum Lookup<T> {
     },
     /// Nobody knows: no answer, or one that says nothing. Never a reason to fail a message.
     Failed(String),
+    /// Nobody could even be asked: a fault of our own machine or of its name servers, which says nothing about the name.
+    Unasked(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -99,6 +99,8 @@ pub enum Cause {
     TargetUnavailable,
     /// Our own spool, disk, memory or code.
     Internal,
+    /// This machine lacks what an attempt needs: descriptors, memory, a reachable name server. No attempt was made.
+    OwnResources,
     /// The daemon stopped while the attempt ran.
     Interrupted,
     GaveUp,
@@ -154,7 +156,7 @@ impl Cause {
             Cause::OwnLimit => (451, Enhanced(4, 4, 5), Temporary),
             Cause::Suspended => (451, Enhanced(4, 3, 2), Temporary),
             Cause::TargetUnavailable => (451, Enhanced(4, 3, 0), Temporary),
-            Cause::Internal => (451, Enhanced(4, 3, 0), Temporary),
+            Cause::Internal | Cause::OwnResources => (451, Enhanced(4, 3, 0), Temporary),
             Cause::Interrupted => (451, Enhanced(4, 3, 2), Temporary),
             Cause::GaveUp => (451, Enhanced(4, 4, 7), Temporary),
             Cause::Operator => (554, Enhanced(5, 7, 0), Permanent),
@@ -197,6 +199,7 @@ impl Cause {
             Cause::Suspended => "suspended",
             Cause::TargetUnavailable => "target-unavailable",
             Cause::Internal => "internal",
+            Cause::OwnResources => "own-resources",
             Cause::Interrupted => "interrupted",
             Cause::GaveUp => "gave-up",
             Cause::Operator => "operator",
@@ -264,9 +267,12 @@ impl Failure {
         if self.code >= 500 { Class::Permanent } else { Class::Temporary }
     }
 
-    /// Our own limits and stops are no attempt: nobody was asked.
+    /// Our own limits, stops and wants are no attempt: nobody was asked.
     pub fn is_no_attempt(&self) -> bool {
-        matches!(self.cause, Cause::OwnLimit | Cause::Suspended | Cause::Interrupted)
+        matches!(
+            self.cause,
+            Cause::OwnLimit | Cause::Suspended | Cause::Interrupted | Cause::OwnResources
+        )
     }
 
     /// The failure as the outcome of an attempt.
@@ -401,6 +407,7 @@ mod tests {
         Cause::Suspended,
         Cause::TargetUnavailable,
         Cause::Internal,
+        Cause::OwnResources,
         Cause::Interrupted,
         Cause::GaveUp,
         Cause::Operator,
@@ -425,7 +432,7 @@ mod tests {
             let outcome = Failure::new(cause, "x").outcome();
             assert!(matches!(outcome, Outcome::Deferred(_)), "{cause:?}");
         }
-        for cause in [Cause::Interrupted, Cause::OwnLimit, Cause::Suspended] {
+        for cause in [Cause::Interrupted, Cause::OwnLimit, Cause::Suspended, Cause::OwnResources] {
             let outcome = Failure::new(cause, "x").outcome();
             assert!(matches!(outcome, Outcome::Postponed(_)), "{cause:?}");
         }

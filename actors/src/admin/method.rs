@@ -73,6 +73,7 @@ async fn status(desk: &Desk) -> Answer {
     for (view, door) in views(desk).await.into_iter().zip(&desk.queues) {
         match view {
             Ok(view) => {
+                wrong.extend(view.wrong.iter().map(|what| format!("queue {}: {what}", door.name)));
                 queues.push(QueueLine { oldest_age_seconds: oldest(desk, door).await, ..view.line })
             }
             Err(why) => wrong.push(why),

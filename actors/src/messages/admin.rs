@@ -38,6 +38,8 @@ impl Message for ShowQueue {
 pub struct QueueView {
     pub line: QueueLine,
     pub running: Vec<DeliveryLine>,
+    /// What is wrong with its spool.
+    pub wrong: Vec<String>,
 }
 
 /// Admin -> Queue: waiting batches that match, from after `after`, at most a page of them.

@@ -34,7 +34,7 @@ impl Cache {
         let life = match answer {
             Answer::Records { life, .. } => (*life).min(LONGEST_POSITIVE),
             Answer::Absent { life, .. } => (*life).min(LONGEST_NEGATIVE),
-            Answer::Failed(_) => Duration::ZERO,
+            Answer::Failed(_) | Answer::Unasked(_) => Duration::ZERO,
         };
         if life.is_zero() {
             return;

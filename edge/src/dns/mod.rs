@@ -40,9 +40,19 @@ impl std::error::Error for NoResolver {}
 /// One answer before it is read as records of a kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Records { records: Vec<Record>, authentic: bool, life: Duration },
-    Absent { absence: Absence, authentic: bool, life: Duration },
+    Records {
+        records: Vec<Record>,
+        authentic: bool,
+        life: Duration,
+    },
+    Absent {
+        absence: Absence,
+        authentic: bool,
+        life: Duration,
+    },
     Failed(String),
+    /// The server could not be asked: nothing is known of the name, nor of its servers.
+    Unasked(String),
 }
 
 /// Shared by all who look up; clones share cache and connections.
@@ -135,6 +145,7 @@ impl Resolver {
         match tokio::time::timeout(LONGEST_LOOKUP, self.chase(name, kind)).await {
             Err(_) => Lookup::Failed("no answer in time".to_string()),
             Ok(Answer::Failed(why)) => Lookup::Failed(why),
+            Ok(Answer::Unasked(why)) => Lookup::Unasked(why),
             Ok(Answer::Absent { absence, authentic, .. }) => Lookup::Absent { absence, authentic },
             Ok(Answer::Records { records, authentic, .. }) => {
                 let value = records.iter().filter_map(|r| read(&r.data)).collect();
@@ -162,7 +173,7 @@ impl Resolver {
                 Answer::Absent { absence, authentic, life } => {
                     return Answer::Absent { absence, authentic: authentic && all_authentic, life };
                 }
-                Answer::Failed(why) => return Answer::Failed(why),
+                no_answer @ (Answer::Failed(_) | Answer::Unasked(_)) => return no_answer,
             }
         }
         Answer::Failed("too many aliases, or a loop of them".to_string())
@@ -173,10 +184,12 @@ impl Resolver {
         if let Some(answer) = self.0.cache.get(name, kind, now) {
             return answer;
         }
-        let mut trouble = String::new();
+        let (mut trouble, mut asked) = (String::new(), false);
         for server in &self.0.servers {
-            match server.ask(name, kind).await {
-                Answer::Failed(why) => {
+            let answer = server.ask(name, kind, &self.0.clock).await;
+            asked |= !matches!(answer, Answer::Unasked(_));
+            match answer {
+                Answer::Failed(why) | Answer::Unasked(why) => {
                     if !trouble.is_empty() {
                         trouble.push_str("; ");
                     }
@@ -188,7 +201,7 @@ impl Resolver {
                 }
             }
         }
-        Answer::Failed(trouble)
+        if asked { Answer::Failed(trouble) } else { Answer::Unasked(trouble) }
     }
 }
 
@@ -237,6 +250,7 @@ fn merge(first: Lookup<Vec<IpAddr>>, second: Lookup<Vec<IpAddr>>) -> Lookup<Vec<
         }
         (found @ Lookup::Found { .. }, _) | (_, found @ Lookup::Found { .. }) => found,
         (failed @ Lookup::Failed(_), _) | (_, failed @ Lookup::Failed(_)) => failed,
+        (unasked @ Lookup::Unasked(_), _) | (_, unasked @ Lookup::Unasked(_)) => unasked,
         (absent, Lookup::Absent { .. }) => absent,
     }
 }

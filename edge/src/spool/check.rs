@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Bound;
+use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, mpsc};
 
 use posthaste_mail::envelope::EnvelopeId;
@@ -45,6 +46,7 @@ pub fn run(spool: &DiskSpool) -> Result<Findings, SpoolError> {
     mend_schedule(spool, &mut findings)?;
     verify::<RecipientRecord>(spool, Table::Recipient)?;
     findings.damaged = spool.store.damaged();
+    spool.missing.store(findings.missing.len() as u64, Ordering::Relaxed);
     Ok(findings)
 }
 

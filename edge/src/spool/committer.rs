@@ -70,7 +70,6 @@ enum Halt {
     Own(SpoolError),
     /// It has to wait for the next group.
     GroupFull,
-    Broken(String),
 }
 
 impl From<SpoolError> for Halt {
@@ -80,8 +79,17 @@ impl From<SpoolError> for Halt {
 }
 
 enum NotWritten {
-    NoSpace,
+    /// Nothing was changed, and it may work another time.
+    Refused(SpoolError),
     Broken(String),
+}
+
+/// No segment could be begun: the disk is full, or descriptors are wanting. What there is is as it was.
+fn not_begun(error: &std::io::Error) -> SpoolError {
+    match out_of_space(error) {
+        true => SpoolError::Full,
+        false => SpoolError::Io(format!("beginning a segment: {error}")),
+    }
 }
 
 /// What the committer works with.
@@ -248,7 +256,6 @@ impl Committer {
         let mut draft = Draft::new(&*store);
         let mut jobs: Vec<(Job, Part)> = Vec::with_capacity(queue.len());
         let mut sum = Sum::default();
-        let mut broken = None;
         while !self.writer.is_laden()
             && let Some(mut job) = queue.pop_front()
         {
@@ -278,24 +285,19 @@ impl Committer {
                                 queue.push_front(job);
                                 continue;
                             }
-                            Err(error) if out_of_space(&error) => {
-                                job.fail(SpoolError::Full);
+                            Err(error) => {
+                                job.fail(not_begun(&error));
                                 jobs.push((job, Part::Failed));
                                 continue;
                             }
-                            Err(error) => broken = Some(format!("segment: {error}")),
                         }
                     }
                 }
-                Err(Halt::Broken(why)) => broken = Some(why),
             }
             queue.push_front(job);
             break;
         }
-        let written = match broken {
-            Some(why) => Err(NotWritten::Broken(why)),
-            None => self.write(draft, &sum, &kinds(&jobs)),
-        };
+        let written = self.write(draft, &sum, &kinds(&jobs));
         match written {
             Ok(()) => {
                 let kinds = kinds(&jobs);
@@ -308,14 +310,14 @@ impl Committer {
                 );
                 Ok(())
             }
-            Err(NotWritten::NoSpace) => {
+            Err(NotWritten::Refused(error)) => {
                 // The others need less room; they come again without these. Alone they are told.
                 let appended = jobs.iter().any(|(_, part)| matches!(part, Part::Appended));
                 for (job, part) in jobs.into_iter().rev() {
                     match part {
                         Part::Failed => job.finish(Ok(())),
                         Part::Plain if appended => queue.push_front(job),
-                        Part::Appended | Part::Plain => job.finish(Err(SpoolError::Full)),
+                        Part::Appended | Part::Plain => job.finish(Err(error.clone())),
                     }
                 }
                 Ok(())
@@ -341,10 +343,6 @@ impl Committer {
             return Ok(());
         }
         kinds.reach("staged");
-        let failed = |error: std::io::Error| match out_of_space(&error) {
-            true => NotWritten::NoSpace,
-            false => NotWritten::Broken(format!("segment: {error}")),
-        };
         #[cfg(test)]
         self.inject();
         let counts = self.shared.counts().after(&sum.effects);
@@ -354,12 +352,17 @@ impl Committer {
         let changes = encode(encoder, &writes, sum);
         if let Err(error) = self.writer.append_changes(&changes) {
             self.writer.cut(0);
-            return Err(failed(error));
+            return Err(NotWritten::Refused(not_begun(&error)));
         }
         let length = self.writer.pending() as u64;
         #[cfg(test)]
         let power = self.places.power.lock();
-        self.writer.flush(|| kinds.reach("written")).map_err(failed)?;
+        self.writer.flush(|| kinds.reach("written")).map_err(|error| {
+            match out_of_space(&error) {
+                true => NotWritten::Refused(SpoolError::Full),
+                false => NotWritten::Broken(format!("segment: {error}")),
+            }
+        })?;
         kinds.reach("synced");
         #[cfg(test)]
         drop(power);
@@ -464,8 +467,7 @@ impl Committer {
         let appended = self.writer.append(&incoming.head, &incoming.envelope, incoming.inline());
         let at = appended.map_err(|no| match no {
             NoAppend::GroupFull => Halt::GroupFull,
-            NoAppend::Io(error) if out_of_space(&error) => Halt::Own(SpoolError::Full),
-            NoAppend::Io(error) => Halt::Broken(format!("segment: {error}")),
+            NoAppend::Io(error) => Halt::Own(not_begun(&error)),
         })?;
         self.retention.left(before, self.writer.current());
         let (place, anchor) = incoming.place(at);

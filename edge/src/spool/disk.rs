@@ -72,6 +72,8 @@ pub struct DiskSpool {
     room: Arc<Room>,
     /// What the opening found, until the check is done with it.
     pub(super) survey: Mutex<Option<Survey>>,
+    /// Messages without a body, by the last check.
+    pub(super) missing: AtomicU64,
     /// Given back last.
     _lock: Lock,
 }
@@ -183,6 +185,7 @@ impl DiskSpool {
             places,
             shared,
             survey: Mutex::new(Some(survey)),
+            missing: AtomicU64::new(0),
             _lock: lock,
         })
     }
@@ -463,6 +466,19 @@ impl Spool for DiskSpool {
 
     fn damaged(&self) -> u64 {
         self.store.damaged()
+    }
+
+    fn wrong(&self) -> Vec<String> {
+        let missing = self.missing.load(Ordering::Relaxed);
+        let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        [
+            (!self.room.is_left()).then(|| SpoolError::Full.to_string()),
+            counted(self.damaged(), "records do not verify: see posthaste spool rebuild"),
+            counted(missing, "messages have no body and cannot be delivered"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn broken(&self) -> watch::Receiver<Option<String>> {

@@ -250,6 +250,10 @@ impl Spool for MemorySpool {
         0
     }
 
+    fn wrong(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn broken(&self) -> watch::Receiver<Option<String>> {
         self.broken.subscribe()
     }

@@ -259,6 +259,9 @@ pub trait Spool: Send + Sync + 'static {
     /// Records found since the start that do not verify.
     fn damaged(&self) -> u64;
 
+    /// What is wrong now, in words for an operator; empty when all is well.
+    fn wrong(&self) -> Vec<String>;
+
     /// Holds the reason once the spool is `Broken`: then the process has to end.
     fn broken(&self) -> watch::Receiver<Option<String>>;
 

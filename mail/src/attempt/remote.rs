@@ -161,6 +161,11 @@ impl Run {
                 self.troubles.push(Failure::new(Cause::AddressLookupFailed, text));
                 return Verdict::GoOn;
             }
+            Lookup::Unasked(why) => {
+                let text = format!("looking up addresses of {host}: {why}");
+                self.troubles.push(Failure::new(Cause::OwnResources, text));
+                return Verdict::GoOn;
+            }
         };
         if addresses.iter().any(|a| ports.is_own(*a)) {
             // RFC 5321 §5.1: an exchanger that is ourselves ends the list, whatever name it has.
@@ -342,7 +347,7 @@ fn offer_elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
 fn overall(troubles: &[Failure]) -> Failure {
     let weight = |cause: Cause| match cause {
         // A real trouble met before we called the attempt off tells more, and counts.
-        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted => 0,
+        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted | Cause::OwnResources => 0,
         Cause::TlsMissing | Cause::TlsUnproven | Cause::MxNotAllowed | Cause::PolicyUnavailable => {
             5
         }

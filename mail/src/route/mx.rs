@@ -45,6 +45,9 @@ pub fn exchangers(
         Lookup::Failed(why) => {
             Err(Failure::new(Cause::DnsFailed, format!("looking up MX of {domain}: {why}")))
         }
+        Lookup::Unasked(why) => {
+            Err(Failure::new(Cause::OwnResources, format!("looking up MX of {domain}: {why}")))
+        }
         Lookup::Absent { absence: Absence::NoSuchName, .. } => {
             Err(Failure::new(Cause::NoSuchDomain, format!("domain {domain} does not exist")))
         }
@@ -205,6 +208,8 @@ mod tests {
             ask(Lookup::absent(Absence::NoSuchName)).unwrap_err().status.to_string(),
             "5.1.2"
         );
+        let unasked = ask(Lookup::Unasked("no name server".into())).unwrap_err();
+        assert!(unasked.is_no_attempt()); // our own fault never counts
         let failed = ask(Lookup::Failed("SERVFAIL".into())).unwrap_err();
         assert_eq!((failed.code, failed.status.to_string().as_str()), (451, "4.4.3"));
     }

@@ -127,10 +127,16 @@ async fn hand_over(
         Ok(Ok(body)) => body,
         Ok(Err(error)) => {
             warn!(deps.log, "body could not be opened"; "id" => %id, "cause" => %error);
-            return Err(all(Failure::new(
-                Cause::Internal,
-                format!("reading the message: {error}"),
-            )));
+            let cause = match error {
+                // Descriptors, or the disk for a moment: not the message's fault.
+                SpoolError::Io(_) => Cause::OwnResources,
+                SpoolError::Full
+                | SpoolError::NotFound
+                | SpoolError::Damaged(_)
+                | SpoolError::Locked(_)
+                | SpoolError::Broken(_) => Cause::Internal,
+            };
+            return Err(all(Failure::new(cause, format!("reading the message: {error}"))));
         }
         Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
     };

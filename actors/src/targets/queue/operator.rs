@@ -59,7 +59,7 @@ impl Handler<ShowQueue> for QueueActor {
             unknown: counters.unknown,
             untold: counters.untold,
         };
-        MessageResult(QueueView { line, running })
+        MessageResult(QueueView { line, running, wrong: self.deps.spool.wrong() })
     }
 }
 

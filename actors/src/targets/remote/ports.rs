@@ -184,7 +184,7 @@ fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
         DialError::Peer(_) | DialError::TimedOut | DialError::NoLocalAddress => {
             Failure::new(Cause::Unreachable, text)
         }
-        DialError::Local(_) => Failure::new(Cause::Internal, text),
+        DialError::Local(_) => Failure::new(Cause::OwnResources, text),
     }
 }
 
