@@ -307,7 +307,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             show: address.clone().recipient(),
             list: address.clone().recipient(),
             message: address.clone().recipient(),
-            retry: address.clone().recipient(),
+            act: address.clone().recipient(),
             accept: address.recipient(),
         });
         let deps = queue_deps(&start, &runtime, &trace, &fatal, &kin, place, target, settings)?;
@@ -338,6 +338,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         trace,
         switches: log.switches.clone(),
         queues: queue_doors,
+        targets: kin.targets(),
         actors: root_address.clone().recipient(),
         panic: root_address.clone().recipient(),
         shutdown: root_address.clone().recipient(),
@@ -468,6 +469,12 @@ impl Kin {
         kin
     }
 
+    /// Names of all that delivers.
+    fn targets(&self) -> Vec<String> {
+        let named = self.names.iter().zip(&self.deliver);
+        named.filter(|(_, deliver)| deliver.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
     /// The targets as a `bounce` pipeline sees them, from the queue at `place`.
     fn ways(&self, place: usize) -> Vec<Option<Way>> {
         let way = |i: usize| {
@@ -561,6 +568,7 @@ fn queue_deps(
     if let Some(Some(own)) = ways.get_mut(place) {
         own.splitting = splitting.clone();
     }
+    let exits = ways.iter().flatten().cloned().collect();
     let bounce = settings.bounce.clone().map(|bounce| Arc::new(Ways { bounce, ways }));
     Ok(QueueDeps {
         name: target.name.clone(),
@@ -573,6 +581,7 @@ fn queue_deps(
         target_name: kin.names.get(out).cloned().unwrap_or_default(),
         bounce,
         splitting,
+        exits,
         plan: settings.plan.clone(),
         max_parallelism: settings.max_parallelism,
         slots: Arc::new(Semaphore::new(settings.max_parallelism)),

@@ -227,6 +227,8 @@ pub enum Route {
     Target,
     /// A notification made by this queue, on its way to the target its `bounce` pipeline chose.
     Bounce { target: String },
+    /// Where an operator sends a batch of it. Known to the attempt only: the record of the batch has it, never a stored envelope.
+    Rerouted { target: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

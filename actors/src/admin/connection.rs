@@ -139,7 +139,7 @@ async fn answer(
             return go_on(&request);
         }
     }
-    match method::call(line, &request, desk).await? {
+    match method::call(line, &request, uid, desk).await? {
         Ok(result) => {
             line.write(&json!({ "jsonrpc": "2.0", "id": request.id, "result": result })).await
         }

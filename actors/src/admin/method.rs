@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use slog::info;
 use tokio::io::AsyncReadExt;
 
 use posthaste_mail::admin::answer::{Affected, QueueLine, Status, TraceEvent};
-use posthaste_mail::admin::request::{Debug, Filter, Named, Request, Send, Shutdown, Trace};
+use posthaste_mail::admin::request::{
+    self, Debug, Filter, Named, Request, Send, Shutdown, Trace, Verb,
+};
 use posthaste_mail::envelope::EnvelopeId;
 
 use crate::admin::connection::{Fault, Line};
 use crate::admin::{Desk, submission};
 use crate::messages::admin::{
-    ListBatches, PanicChild, QueueView, RetryNow, ShowActors, ShowMessage, ShowQueue,
+    Act, ListBatches, PanicChild, QueueView, ShowActors, ShowMessage, ShowQueue, Unable,
 };
 use crate::messages::lifecycle;
 
@@ -24,17 +27,25 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 type Answer = Result<Value, Fault>;
 
 pub(super) fn changes_something(method: &str) -> bool {
-    matches!(method, "queue.retry" | "log.debug" | "send" | "shutdown" | "debug.panic")
+    request::Act::read(method, &Value::Null).is_some()
+        || matches!(method, "log.debug" | "send" | "shutdown" | "debug.panic")
 }
 
 /// Runs one request. The outer error is the connection's.
-pub(super) async fn call(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+pub(super) async fn call(
+    line: &mut Line,
+    request: &Request,
+    uid: u32,
+    desk: &Desk,
+) -> io::Result<Answer> {
+    if let Some(read) = request::Act::read(&request.method, &request.params) {
+        return Ok(act(request, read, uid, desk).await);
+    }
     Ok(match request.method.as_str() {
         "status" => status(desk).await,
         "ps" => return processes(line, request, desk).await,
         "queue.list" => return list(line, request, desk).await,
         "queue.show" => show(request, desk).await,
-        "queue.retry" => retry(request, desk).await,
         "trace" => return trace(line, request, desk).await,
         "trace.follow" => return follow(line, request, desk).await,
         "log.debug" => debug(request, desk),
@@ -174,19 +185,41 @@ async fn show(request: &Request, desk: &Desk) -> Answer {
     Ok(json!({ "message": null, "history": history }))
 }
 
-async fn retry(request: &Request, desk: &Desk) -> Answer {
-    let filter: Filter = params(request)?;
+/// Changes what matches, queue by queue.
+async fn act(
+    request: &Request,
+    read: Result<request::Act, String>,
+    uid: u32,
+    desk: &Desk,
+) -> Answer {
+    let act = read.map_err(Fault::params)?;
+    let queues: Vec<_> = desk.queues.iter().filter(|q| act.filter.wants_queue(&q.name)).collect();
+    if let Some(name) = act.filter.queue.as_ref().filter(|_| queues.is_empty()) {
+        return Err(Fault::refused(format!("no queue {name}")));
+    }
+    // Before any of the queues has begun.
+    if let Verb::Reroute { target } = &act.verb {
+        if !desk.targets.contains(target) {
+            let known = desk.targets.join(", ");
+            return Err(Fault::refused(format!("no target {target}; there are: {known}")));
+        }
+        if queues.iter().any(|queue| queue.name == *target) {
+            let text = format!("queue {target} cannot be rerouted to itself, name others by queue");
+            return Err(Fault::refused(text));
+        }
+    }
     let mut total = Affected::default();
-    for queue in desk.queues.iter().filter(|q| filter.wants_queue(&q.name)) {
-        match queue.retry.send(RetryNow { filter: filter.clone() }).await {
-            Ok(Ok(affected)) => {
-                total.matched += affected.matched;
-                total.changed += affected.changed;
-            }
-            Ok(Err(why)) => return Err(Fault::internal(why)),
+    for queue in queues {
+        match queue.act.send(Act { act: act.clone(), by: format!("uid {uid}") }).await {
+            Ok(Ok(affected)) => total.add(affected),
+            Ok(Err(Unable::Refused(why))) => return Err(Fault::refused(why)),
+            Ok(Err(Unable::Fault(why))) => return Err(Fault::internal(why)),
             Err(e) => return Err(Fault::internal(e.to_string())),
         }
     }
+    info!(desk.log, "operator request done"; "method" => &request.method, "uid" => uid,
+        "count_only" => act.count_only, "matched" => total.matched, "changed" => total.changed,
+        "delivering" => total.delivering, "failed" => total.failed);
     shown(total)
 }
 

@@ -21,9 +21,7 @@ use posthaste_edge::socket::Listener;
 use posthaste_mail::time::Timestamp;
 
 use crate::log::Switches;
-use crate::messages::admin::{
-    ListBatches, PanicChild, RetryNow, ShowActors, ShowMessage, ShowQueue,
-};
+use crate::messages::admin::{Act, ListBatches, PanicChild, ShowActors, ShowMessage, ShowQueue};
 use crate::messages::intake::Accept;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
 use crate::trace::Trace;
@@ -35,7 +33,7 @@ pub struct QueueDoor {
     pub show: Recipient<ShowQueue>,
     pub list: Recipient<ListBatches>,
     pub message: Recipient<ShowMessage>,
-    pub retry: Recipient<RetryNow>,
+    pub act: Recipient<Act>,
     pub accept: Recipient<Accept>,
 }
 
@@ -58,6 +56,8 @@ pub struct Desk {
     pub trace: Arc<Trace>,
     pub switches: Switches,
     pub queues: Vec<QueueDoor>,
+    /// Names of all that delivers.
+    pub targets: Vec<String>,
     pub actors: Recipient<ShowActors>,
     pub panic: Recipient<PanicChild>,
     pub shutdown: Recipient<Shutdown>,

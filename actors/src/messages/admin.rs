@@ -5,7 +5,7 @@ use actix::Message;
 use posthaste_mail::admin::answer::{
     Affected, BatchLine, ChildLine, DeliveryLine, MessageView, QueueLine,
 };
-use posthaste_mail::admin::request::Filter;
+use posthaste_mail::admin::request::{self, Filter};
 use posthaste_mail::envelope::EnvelopeId;
 
 /// Admin -> Root: the actor tree.
@@ -70,12 +70,23 @@ impl Message for ShowMessage {
     type Result = Result<Option<MessageView>, String>;
 }
 
-/// Admin -> Queue: try the matching batches now.
+/// Admin -> Queue: change the matching batches. It is done to its end also when nobody waits for the answer.
 #[derive(Clone, Debug)]
-pub struct RetryNow {
-    pub filter: Filter,
+pub struct Act {
+    pub act: request::Act,
+    /// Who wishes it: `uid 1000`.
+    pub by: String,
 }
 
-impl Message for RetryNow {
-    type Result = Result<Affected, String>;
+impl Message for Act {
+    type Result = Result<Affected, Unable>;
+}
+
+/// Why nothing, or not everything, was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unable {
+    /// It cannot be done, and nothing was.
+    Refused(String),
+    /// A fault of ours; part of it may be done.
+    Fault(String),
 }

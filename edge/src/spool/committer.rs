@@ -432,8 +432,9 @@ impl Committer {
             Job::Settle { settle, call } => {
                 call.value = Some(Ok(self.settle(draft, settle, &mut sum)?));
             }
-            Job::Retry { batch, now, call } => {
-                call.value = Some(Ok(work::retry_now(draft, *batch, *now)?));
+            Job::Amend { batch, order, now, call } => {
+                let amended = work::amend(draft, *batch, order, *now, &mut sum.effects)?;
+                call.value = Some(Ok(amended));
             }
             Job::Decide { id, keep, call } => {
                 let decided = work::decide(draft, *id, *keep, &mut sum.effects)?;
@@ -483,8 +484,8 @@ impl Committer {
         settle: &mut Settle,
         sum: &mut Sum,
     ) -> Result<Settlement, Halt> {
-        let Settle { report, plan, now, seed, notices } = settle;
-        let settled = work::settle(draft, report, plan, *now, *seed)?;
+        let Settle { ground, plan, now, seed, notices } = settle;
+        let settled = work::settle(draft, ground, plan, *now, *seed)?;
         sum.effects.add(settled.effects);
         if let Some((envelope, recipients)) = settled.ending {
             let made = match std::mem::replace(notices, Stage::Made(Vec::new())) {

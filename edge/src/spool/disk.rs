@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::amendment::{Amended, Amendment, Order};
 use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::{Boot, Lease};
-use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::ledger::{Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
@@ -32,7 +33,7 @@ use super::segment::{self, HEADER, Head, Kind, Maker, Mark};
 use super::store::Store;
 use super::survey::Survey;
 use super::table::{Table, envelope_key};
-use super::work::Effects;
+use super::work::{Effects, Ground};
 use super::{
     Counts, Due, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, check, read,
 };
@@ -399,12 +400,31 @@ impl Spool for DiskSpool {
         seed: u64,
         notices: Notices,
     ) -> Ticket<Settlement> {
-        let settle = Box::new(Settle { report, plan, now, seed, notices: Stage::Wanted(notices) });
+        let (ground, notices) = (Ground::Attempt(report), Stage::Wanted(notices));
+        let settle = Box::new(Settle { ground, plan, now, seed, notices });
         self.ask(|call| Job::Settle { settle, call: Box::new(call) })
     }
 
-    fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool> {
-        self.ask(|call| Job::Retry { batch, now, call })
+    fn amend(
+        &self,
+        batch: BatchId,
+        order: Arc<Order<Amendment>>,
+        now: Timestamp,
+    ) -> Ticket<Amended> {
+        self.ask(|call| Job::Amend { batch, order, now, call })
+    }
+
+    fn finish_with(
+        &self,
+        batch: BatchId,
+        order: Arc<Order<Finish>>,
+        now: Timestamp,
+        notices: Notices,
+    ) -> Ticket<Settlement> {
+        let (ground, notices) = (Ground::Operator { batch, order }, Stage::Wanted(notices));
+        // No further attempt is planned, and nothing is left to chance.
+        let settle = Box::new(Settle { ground, plan: Plan::default(), now, seed: 0, notices });
+        self.ask(|call| Job::Settle { settle, call: Box::new(call) })
     }
 
     fn decide(&self, id: EnvelopeId, keep: bool) -> Ticket<bool> {

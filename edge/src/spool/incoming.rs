@@ -59,6 +59,7 @@ impl Rows {
                 }),
                 last_attempt: None,
                 last_failure: None,
+                rerouted: None,
             };
             row(Table::Batch, &batch_key(id), Sealed::new(&record)?);
             if !accepted.undecided {

@@ -1,16 +1,19 @@
 //! What the committer is asked to do.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::amendment::{Amended, Amendment, Order};
 use posthaste_mail::queue::archive::Archived;
-use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::ledger::{NotLeasable, Settlement, Terms};
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
 
 use super::incoming::{Content, Incoming};
 use super::recovery::Recovery;
+use super::work::Ground;
 use super::{Notices, SpoolError, Taken};
 
 pub enum Job {
@@ -39,10 +42,11 @@ pub enum Job {
         settle: Box<Settle>,
         call: Box<Call<Settlement>>,
     },
-    Retry {
+    Amend {
         batch: BatchId,
+        order: Arc<Order<Amendment>>,
         now: Timestamp,
-        call: Call<bool>,
+        call: Call<Amended>,
     },
     Decide {
         id: EnvelopeId,
@@ -70,7 +74,7 @@ pub enum Job {
 }
 
 pub struct Settle {
-    pub report: Report,
+    pub ground: Ground,
     pub plan: Plan,
     pub now: Timestamp,
     pub seed: u64,
@@ -129,10 +133,8 @@ impl Job {
                 }
                 call.finish(end);
             }
-            Job::Retry { call, .. }
-            | Job::Decide { call, .. }
-            | Job::Recover { call, .. }
-            | Job::Mend { call, .. } => {
+            Job::Amend { call, .. } => call.finish(end),
+            Job::Decide { call, .. } | Job::Recover { call, .. } | Job::Mend { call, .. } => {
                 call.finish(end);
             }
             Job::Count { call } => call.finish(end),
@@ -163,7 +165,7 @@ impl Job {
                 Stage::Made(made) if !made.is_empty() => "notify",
                 Stage::Made(_) | Stage::Wanted(_) => "settle",
             },
-            Job::Retry { .. } => "retry",
+            Job::Amend { .. } => "amend",
             Job::Decide { .. } => "decide",
             Job::Recover { .. } => "recover",
             Job::Mend { .. } => "mend",
@@ -184,7 +186,7 @@ impl Job {
             },
             Job::Take { .. }
             | Job::Journal { .. }
-            | Job::Retry { .. }
+            | Job::Amend { .. }
             | Job::Decide { .. }
             | Job::Recover { .. }
             | Job::Mend { .. }
@@ -201,8 +203,8 @@ impl Job {
             Job::Count { call } => call.value = Some(Err(error)),
             Job::Take { call, .. } => call.value = Some(Err(error)),
             Job::Settle { call, .. } => call.value = Some(Err(error)),
+            Job::Amend { call, .. } => call.value = Some(Err(error)),
             Job::Import { call, .. }
-            | Job::Retry { call, .. }
             | Job::Decide { call, .. }
             | Job::Recover { call, .. }
             | Job::Mend { call, .. } => {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::amendment::{Amended, Amendment, Order};
 use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::Lease;
-use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::ledger::{Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use super::draft::{Draft, Origin, Shelf, Step};
 use super::incoming::Rows;
 use super::table::{PerTable, Table, envelope_key};
-use super::work::{self, Effects};
+use super::work::{self, Effects, Ground};
 use super::{
     Counts, Due, Ending, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, read,
 };
@@ -58,6 +59,28 @@ impl MemorySpool {
     fn state(&self) -> MutexGuard<'_, State> {
         // The maps change only after a job is complete: a panic in between leaves them whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle_for(
+        &self,
+        ground: Ground,
+        plan: Plan,
+        now: Timestamp,
+        seed: u64,
+        notices: Notices,
+    ) -> Ticket<Settlement> {
+        self.change(|draft, change| {
+            let settled = work::settle(draft, &ground, &plan, now, seed)?;
+            change.effects.add(settled.effects);
+            if let Some((envelope, recipients)) = settled.ending {
+                let settlement = &settled.settlement;
+                let ending = Ending { envelope, recipients, settlement };
+                for (accepted, body) in notices(ending) {
+                    change.accept(draft, &accepted, body)?;
+                }
+            }
+            Ok(settled.settlement)
+        })
     }
 
     /// Runs one job and makes its changes at once, or none of them.
@@ -172,22 +195,27 @@ impl Spool for MemorySpool {
         seed: u64,
         notices: Notices,
     ) -> Ticket<Settlement> {
-        self.change(|draft, change| {
-            let settled = work::settle(draft, &report, &plan, now, seed)?;
-            change.effects.add(settled.effects);
-            if let Some((envelope, recipients)) = settled.ending {
-                let settlement = &settled.settlement;
-                let ending = Ending { envelope, recipients, settlement };
-                for (accepted, body) in notices(ending) {
-                    change.accept(draft, &accepted, body)?;
-                }
-            }
-            Ok(settled.settlement)
-        })
+        self.settle_for(Ground::Attempt(report), plan, now, seed, notices)
     }
 
-    fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool> {
-        self.change(|draft, _| work::retry_now(draft, batch, now))
+    fn amend(
+        &self,
+        batch: BatchId,
+        order: Arc<Order<Amendment>>,
+        now: Timestamp,
+    ) -> Ticket<Amended> {
+        self.change(|draft, change| work::amend(draft, batch, &order, now, &mut change.effects))
+    }
+
+    fn finish_with(
+        &self,
+        batch: BatchId,
+        order: Arc<Order<Finish>>,
+        now: Timestamp,
+        notices: Notices,
+    ) -> Ticket<Settlement> {
+        let ground = Ground::Operator { batch, order };
+        self.settle_for(ground, Plan::default(), now, 0, notices)
     }
 
     fn decide(&self, id: EnvelopeId, keep: bool) -> Ticket<bool> {

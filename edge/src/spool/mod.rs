@@ -56,11 +56,13 @@ pub use sealed::LIMIT as RECORD_LIMIT;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::queue::amendment::{Amended, Amendment, Order};
 use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::Lease;
-use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::ledger::{Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{
     Accepted, BatchId, BatchRecord, BodyPlace, EnvelopeRecord, JournalEntry, RecipientRecord,
 };
@@ -213,8 +215,23 @@ pub trait Spool: Send + Sync + 'static {
         notices: Notices,
     ) -> Ticket<Settlement>;
 
-    /// Makes a waiting batch due now; false when it is under lease, held, or due already.
-    fn retry_now(&self, batch: BatchId, now: Timestamp) -> Ticket<bool>;
+    /// Changes a waiting batch as an operator wishes; decided on the record as it is when its turn comes.
+    fn amend(
+        &self,
+        batch: BatchId,
+        order: Arc<Order<Amendment>>,
+        now: Timestamp,
+    ) -> Ticket<Amended>;
+
+    /// Ends a waiting batch at an operator's word, and stores the notifications in the same transaction, as `settle_with` does. A batch
+    /// under lease stays as it is (`Settlement::kept` says so), and one the order no longer means is `NotFound`.
+    fn finish_with(
+        &self,
+        batch: BatchId,
+        order: Arc<Order<Finish>>,
+        now: Timestamp,
+        notices: Notices,
+    ) -> Ticket<Settlement>;
 
     /// Decides about a message that was accepted `undecided`: keeps it, or takes it out as if it had never come. False when there is
     /// nothing to decide.

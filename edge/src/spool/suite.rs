@@ -2,23 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use posthaste_mail::address::{Mailbox, ReversePath};
+use posthaste_mail::admin::request::Filter;
 use posthaste_mail::dice::Dice;
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::outcome::{Cause, Failure, Outcome, Reach, Receipt, Stage};
+use posthaste_mail::queue::amendment::{Amended, Amendment, Kept, Order, Reroute};
 use posthaste_mail::queue::lease::Boot;
-use posthaste_mail::queue::ledger::{End, NotLeasable, Report, Terms};
+use posthaste_mail::queue::ledger::{End, Finish, NotLeasable, Report, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, JournalEntry, Standing};
 use posthaste_mail::queue::schedule::Plan;
-use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::time::Timestamp;
 
 use super::disk::{DiskSpool, Options};
 use super::memory::MemorySpool;
-use super::{Counts, Spool, SpoolError, Taken};
+use super::{Counts, Notices, Spool, SpoolError, Taken, Ticket};
 use crate::body::Body;
 
 /// A directory of one test, removed with this value.
@@ -143,6 +146,28 @@ pub async fn deliver(spool: &dyn Spool, batch: BatchId, now: Timestamp) {
     assert_eq!(settled.batch, None);
 }
 
+/// An order about everything.
+pub fn order<T>(what: T) -> Arc<Order<T>> {
+    Arc::new(Order { what, which: Filter::default() })
+}
+
+pub fn retry(spool: &dyn Spool, batch: BatchId, now: Timestamp) -> Ticket<Amended> {
+    spool.amend(batch, order(Amendment::Retry), now)
+}
+
+pub fn hold() -> Arc<Order<Amendment>> {
+    order(Amendment::Hold { reason: "why".into(), by: "uid 0".into() })
+}
+
+pub fn reroute(target: &str, splitting: Splitting) -> Arc<Order<Amendment>> {
+    let (target, own) = (target.to_string(), "mx".to_string());
+    order(Amendment::Reroute(Reroute { target, splitting, own }))
+}
+
+fn no_notices() -> Notices {
+    Box::new(|_| panic!("nobody is to be told"))
+}
+
 /// Everything the queue would know of an envelope after a restart.
 pub fn content_of(spool: &dyn Spool, seed: u64) -> Vec<u8> {
     let place = spool.load(id(seed)).unwrap().unwrap().envelope.body;
@@ -209,6 +234,13 @@ on_both! {
     a_journaled_delivery_is_not_tried_again
     a_late_report_leaves_the_journal_alone
     retry_moves_the_schedule
+    a_held_batch_is_off_the_schedule
+    a_batch_under_lease_is_held_at_its_end
+    an_order_means_the_record_as_it_is
+    the_operator_fails_a_batch_and_tells_in_one
+    what_is_dropped_is_gone_without_a_word
+    a_rerouted_batch_becomes_several_and_one
+    rerouting_leaves_what_was_delivered_where_it_is
     an_undecided_message_is_off_the_schedule
     unknown_things_are_not_found
     bad_messages_are_refused_and_spoil_nothing
@@ -387,14 +419,188 @@ async fn a_late_report_leaves_the_journal_alone(spool: &dyn Spool) {
 
 async fn retry_moves_the_schedule(spool: &dyn Spool) {
     accept(spool, 1, &[1]).await;
-    assert!(!spool.retry_now(batch(1, 0), NOW).await.unwrap()); // due already
+    let end = async |now| retry(spool, batch(1, 0), now).await.unwrap().end;
+    assert_eq!(end(NOW).await, Err(Kept::AsItWas)); // due already
     let taken = take(spool, batch(1, 0), NOW).await;
-    assert!(!spool.retry_now(batch(1, 0), later(1)).await.unwrap()); // under lease
+    assert_eq!(end(later(1)).await, Err(Kept::Delivering));
     let settled = spool.settle(report(&taken, vec![]), Plan::default(), NOW, 1).await.unwrap();
     assert!(settled.batch.unwrap().due > later(60));
-    assert!(spool.retry_now(batch(1, 0), later(60)).await.unwrap());
+    let retried = retry(spool, batch(1, 0), later(60)).await.unwrap();
+    assert_eq!(retried, Amended { end: Ok(()), scheduled: Some(later(60)) });
     let due = spool.due(None, later(60), 10).unwrap();
     assert_eq!(due.iter().map(|d| d.at).collect::<Vec<_>>(), [later(60)]);
+    assert_consistent(spool);
+}
+
+async fn a_held_batch_is_off_the_schedule(spool: &dyn Spool) {
+    accept(spool, 1, &[1, 1]).await;
+    let held = spool.amend(batch(1, 0), hold(), later(1)).await.unwrap();
+    assert_eq!(held, Amended { end: Ok(()), scheduled: None });
+    let due = |until| -> Vec<_> {
+        spool.due(None, until, 10).unwrap().iter().map(|d| (d.batch, d.at)).collect()
+    };
+    assert_eq!(due(later(9)), [(batch(1, 1), NOW)]);
+    let taken = spool.take(batch(1, 0), terms(1, later(9)), Plan::default(), 1).await.unwrap();
+    assert_eq!(taken.unwrap_err(), NotLeasable::Held);
+    assert_eq!(retry(spool, batch(1, 0), later(9)).await.unwrap().end, Err(Kept::AsItWas));
+    let record = &spool.load(id(1)).unwrap().unwrap().batches[0].1;
+    assert_eq!(record.hold.as_ref().map(|hold| hold.since), Some(later(1)));
+    assert_consistent(spool);
+    let released = spool.amend(batch(1, 0), order(Amendment::Release), later(5)).await.unwrap();
+    assert_eq!(released, Amended { end: Ok(()), scheduled: Some(later(5)) }); // its time is past
+    assert_eq!(due(later(9)), [(batch(1, 1), NOW), (batch(1, 0), later(5))]);
+    assert_consistent(spool);
+}
+
+async fn a_batch_under_lease_is_held_at_its_end(spool: &dyn Spool) {
+    accept(spool, 1, &[2]).await;
+    let taken = take(spool, batch(1, 0), NOW).await;
+    assert_eq!(spool.amend(batch(1, 0), hold(), NOW).await.unwrap().end, Ok(()));
+    assert_eq!(spool.leases().unwrap(), std::slice::from_ref(&taken.lease)); // it goes on
+    assert_consistent(spool);
+    let outcomes = vec![(0, ok()), (1, soft())];
+    let settled = spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    assert_eq!(settled.ended.len(), 1);
+    let after = settled.batch.unwrap();
+    assert!(after.hold.is_some() && after.due > later(60));
+    assert_eq!(spool.due(None, Timestamp::from_micros(u64::MAX), 10).unwrap(), []);
+    assert_consistent(spool);
+    let released = spool.amend(batch(1, 0), order(Amendment::Release), later(5)).await.unwrap();
+    assert_eq!(released.scheduled, Some(after.due)); // the time it would have had
+}
+
+async fn an_order_means_the_record_as_it_is(spool: &dyn Spool) {
+    accept(spool, 1, &[1]).await;
+    let tried = Filter { tries: Some(1), ..Filter::default() };
+    let held = Filter { held: true, ..Filter::default() };
+    let named = Filter { to: Some("r0@d0".into()), id: vec![id(1)], ..Filter::default() };
+    for (which, end) in [(tried, Err(Kept::Unmatched)), (named, Ok(()))] {
+        let order = Arc::new(Order { which, ..(*hold()).clone() });
+        assert_eq!(spool.amend(batch(1, 0), order, NOW).await.unwrap().end, end);
+    }
+    spool.amend(batch(1, 0), order(Amendment::Release), NOW).await.unwrap();
+    // Somebody was quicker: what is no longer held is not dropped as held.
+    let drop_held = Arc::new(Order { what: Finish::Drop, which: held });
+    let dropped = spool.finish_with(batch(1, 0), Arc::clone(&drop_held), NOW, no_notices()).await;
+    assert_eq!(dropped.unwrap_err(), SpoolError::NotFound);
+    assert_eq!(spool.counts().batches, 1);
+    spool.amend(batch(1, 0), hold(), NOW).await.unwrap();
+    assert_eq!(
+        spool.finish_with(batch(1, 0), drop_held, NOW, no_notices()).await.unwrap().batch,
+        None
+    );
+    assert_eq!(spool.counts(), Counts::default());
+    assert_consistent(spool);
+}
+
+async fn the_operator_fails_a_batch_and_tells_in_one(spool: &dyn Spool) {
+    accept(spool, 1, &[2, 1]).await;
+    let taken = take(spool, batch(1, 0), NOW).await;
+    let refused = spool.finish_with(batch(1, 0), order(Finish::Fail), NOW, no_notices()).await;
+    assert_eq!(refused.unwrap().kept(), Some(Kept::Delivering));
+    let outcomes = vec![(0, ok()), (1, soft())];
+    spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    spool.amend(batch(1, 0), hold(), NOW).await.unwrap(); // a held one as well
+    let lost: Notices = Box::new(|_| vec![(message(2, &[]), body(2))]);
+    let unwritten = spool.finish_with(batch(1, 0), order(Finish::Fail), NOW, lost).await;
+    assert!(matches!(unwritten, Err(SpoolError::Damaged(_))));
+    assert!(spool.load(id(1)).unwrap().unwrap().recipients[1].2.standing.is_waiting());
+    let notices: Notices = Box::new(|ending| {
+        let [ended] = ending.settlement.ended.as_slice() else { panic!() };
+        let End::Failed { failure, gave_up: false } = &ended.end else { panic!() };
+        assert_eq!((ended.index, failure.cause), (1, Cause::Operator));
+        assert!(failure.text.contains("450 4.0.0 later"), "{}", failure.text);
+        vec![(message(2, &[1]), body(2))]
+    });
+    let ended =
+        spool.finish_with(batch(1, 0), order(Finish::Fail), later(9), notices).await.unwrap();
+    assert_eq!((&ended.batch, ended.last_attempt), (&None, Some(NOW)));
+    let stored = spool.load(id(1)).unwrap().unwrap();
+    assert_eq!(stored.batches.len(), 1); // the other batch waits
+    assert!(matches!(stored.recipients[1].2.standing, Standing::Failed { .. }));
+    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(1), id(2)]);
+    assert_consistent(spool);
+}
+
+async fn what_is_dropped_is_gone_without_a_word(spool: &dyn Spool) {
+    accept(spool, 1, &[2, 1]).await;
+    spool.finish_with(batch(1, 0), order(Finish::Drop), later(3), no_notices()).await.unwrap();
+    let stored = spool.load(id(1)).unwrap().unwrap();
+    assert_eq!(stored.recipients[0].2.standing, Standing::Dropped { at: later(3) });
+    assert_eq!(stored.batches.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1]);
+    assert_consistent(spool);
+    spool.finish_with(batch(1, 1), order(Finish::Drop), later(3), no_notices()).await.unwrap();
+    assert!(spool.load(id(1)).unwrap().is_none());
+    assert_eq!(spool.counts(), Counts::default());
+    assert_consistent(spool);
+}
+
+async fn a_rerouted_batch_becomes_several_and_one(spool: &dyn Spool) {
+    let everybody = |spool: &dyn Spool| -> Vec<(u32, String)> {
+        let stored = spool.load(id(1)).unwrap().unwrap();
+        stored.recipients.iter().map(|(b, _, r)| (*b, r.recipient.address.to_string())).collect()
+    };
+    let mut together = message(1, &[1, 2, 1]);
+    let people = together.batches.drain(..).flat_map(|(_, people)| people).collect();
+    together.batches.push((DestinationKey::Target("mx".into()), people));
+    spool.accept(together, body(1)).await.unwrap();
+    assert_eq!(everybody(spool).iter().map(|(b, _)| *b).collect::<Vec<_>>(), [0; 4]);
+    let away = reroute("other", Splitting::ByHost);
+    let amended = spool.amend(batch(1, 0), Arc::clone(&away), later(7)).await.unwrap();
+    assert_eq!(amended, Amended { end: Ok(()), scheduled: Some(later(7)) });
+    let parts: Vec<_> = everybody(spool);
+    assert_eq!(parts.iter().map(|(b, _)| *b).collect::<Vec<_>>(), [0, 1, 1, 2]);
+    assert_eq!(parts[3].1, "r0@d2.example");
+    let stored = spool.load(id(1)).unwrap().unwrap();
+    let keys: Vec<_> = stored.batches.iter().map(|(_, b)| b.destination.to_string()).collect();
+    assert_eq!(keys, ["d0.example", "d1.example", "d2.example"]);
+    assert!(stored.batches.iter().all(|(_, b)| b.rerouted.as_deref() == Some("other")));
+    assert_eq!(spool.due(None, later(7), 10).unwrap().len(), 3);
+    assert_eq!(spool.counts().batches, 3);
+    assert_consistent(spool);
+    assert_eq!(spool.amend(batch(1, 1), away, NOW).await.unwrap().end, Err(Kept::AsItWas));
+    // Back to the queue's own target.
+    let back = reroute("mx", Splitting::Whole("mx".into()));
+    spool.amend(batch(1, 1), back, later(8)).await.unwrap();
+    let (_, undone) = &spool.load(id(1)).unwrap().unwrap().batches[1];
+    assert_eq!((&undone.rerouted, undone.destination.to_string()), (&None, "&mx".to_string()));
+    assert_consistent(spool);
+    for index in [0, 1, 2] {
+        deliver(spool, batch(1, index), later(9)).await;
+    }
+    assert_eq!(spool.counts(), Counts::default());
+    assert_consistent(spool);
+}
+
+async fn rerouting_leaves_what_was_delivered_where_it_is(spool: &dyn Spool) {
+    let mut together = message(1, &[1, 1, 1]);
+    let people = together.batches.drain(..).flat_map(|(_, people)| people).collect();
+    together.batches.push((DestinationKey::Target("mx".into()), people));
+    spool.accept(together, body(1)).await.unwrap();
+    let taken = take(spool, batch(1, 0), NOW).await;
+    let away = reroute("other", Splitting::ByHost);
+    assert_eq!(
+        spool.amend(batch(1, 0), Arc::clone(&away), NOW).await.unwrap().end,
+        Err(Kept::Delivering)
+    );
+    let outcomes = vec![(0, soft()), (1, ok()), (2, soft())];
+    spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    spool.amend(batch(1, 0), away, later(1)).await.unwrap();
+    let stored = spool.load(id(1)).unwrap().unwrap();
+    let standing = |place: usize| {
+        let (batch, index, record) = &stored.recipients[place];
+        (*batch, *index, record.standing.is_waiting(), record.last_failure.is_some())
+    };
+    assert_eq!(standing(0), (0, 0, true, true));
+    assert_eq!(standing(1), (0, 1, false, false));
+    assert_eq!(standing(2), (1, 0, true, true)); // with what is known of it
+    assert!(stored.batches.iter().all(|(_, b)| b.attempts == 1));
+    deliver(spool, batch(1, 0), later(2)).await;
+    // The number of an ended batch is not given again while its recipients are shown.
+    let back = reroute("mx", Splitting::ByHost);
+    spool.amend(batch(1, 1), back, later(3)).await.unwrap();
+    deliver(spool, batch(1, 1), later(4)).await;
+    assert_eq!(spool.counts(), Counts::default());
     assert_consistent(spool);
 }
 
@@ -406,6 +612,10 @@ async fn an_undecided_message_is_off_the_schedule(spool: &dyn Spool) {
         assert_eq!(spool.undecided().unwrap(), [id(seed)]);
         let taken = spool.take(batch(seed, 0), terms(1, NOW), Plan::default(), 1).await.unwrap();
         assert_eq!(taken.unwrap_err(), NotLeasable::Held);
+        for order in [hold(), order(Amendment::Release), order(Amendment::Retry)] {
+            let end = spool.amend(batch(seed, 0), order, later(1)).await.unwrap().end;
+            assert_eq!(end, Err(Kept::AsItWas)); // none of the operator's yet
+        }
         assert!(spool.decide(id(seed), keep).await.unwrap());
         assert!(!spool.decide(id(seed), keep).await.unwrap()); // once
         assert_eq!(spool.undecided().unwrap(), []);
@@ -429,7 +639,9 @@ async fn unknown_things_are_not_found(spool: &dyn Spool) {
     for unknown in [batch(2, 0), batch(1, 1)] {
         let taken = spool.take(unknown, terms(1, NOW), Plan::default(), 1).await;
         assert_eq!(taken.unwrap_err(), SpoolError::NotFound);
-        assert_eq!(spool.retry_now(unknown, NOW).await, Err(SpoolError::NotFound));
+        assert_eq!(retry(spool, unknown, NOW).await.unwrap_err(), SpoolError::NotFound);
+        let ended = spool.finish_with(unknown, order(Finish::Drop), NOW, no_notices()).await;
+        assert_eq!(ended.unwrap_err(), SpoolError::NotFound);
         spool.journal(unknown, vec![(0, JournalEntry::DotSent)]).await.unwrap();
     }
     assert!(spool.load(id(2)).unwrap().is_none());

@@ -34,7 +34,7 @@ fn nothing() -> Findings {
 
 /// Waits until what follows the last answer is done: files go after the answer.
 async fn settled(spool: &DiskSpool) {
-    assert_eq!(spool.retry_now(batch(9_999_999, 0), NOW).await, Err(SpoolError::NotFound));
+    assert_eq!(retry(spool, batch(9_999_999, 0), NOW).await, Err(SpoolError::NotFound));
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -616,7 +616,7 @@ async fn a_dropped_ticket_undoes_nothing() {
     let spool = open(&scratch);
     drop(spool.accept(message(1, &[1]), body(1)));
     drop(spool.accept(message(2, &[1]), Body::memory(content(2, 2_000_000))));
-    drop(spool.retry_now(batch(1, 0), NOW));
+    drop(retry(&spool, batch(1, 0), NOW));
     until(|| spool.counts().envelopes == 2).await;
 }
 

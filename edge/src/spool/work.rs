@@ -1,14 +1,17 @@
 //! What a job does to the records: read, let the ledger decide, write back. Both spools run these functions on a `Draft`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use posthaste_mail::admin::request::Filter;
 use posthaste_mail::dice::Dice;
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::outcome::Outcome;
+use posthaste_mail::queue::amendment::{self, Amended, Amendment, Kept, Order};
 use posthaste_mail::queue::archive::Archived;
-use posthaste_mail::queue::ledger::{self, Books, NotLeasable, Report, Settlement, Terms};
+use posthaste_mail::queue::ledger::{self, Books, Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{
-    BatchId, BatchRecord, EnvelopeRecord, Hold, JournalEntry, RecipientRecord,
+    BatchId, BatchRecord, EnvelopeRecord, Hold, JournalEntry, RecipientRecord, SPOOL,
 };
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::route::destination::DestinationKey;
@@ -106,28 +109,53 @@ pub struct Settled {
     pub ending: Option<(EnvelopeRecord, Vec<(u32, RecipientRecord)>)>,
 }
 
+/// Why a batch is settled.
+#[derive(Debug)]
+pub enum Ground {
+    /// An attempt came to its end.
+    Attempt(Report),
+    /// An operator ends it.
+    Operator { batch: BatchId, order: Arc<Order<Finish>> },
+}
+
 pub fn settle(
     draft: &mut Draft<'_>,
-    report: &Report,
+    ground: &Ground,
     plan: &Plan,
     now: Timestamp,
     seed: u64,
 ) -> Result<Settled, SpoolError> {
-    let id = report.lease.batch;
+    let id = match ground {
+        Ground::Attempt(report) => report.lease.batch,
+        Ground::Operator { batch, .. } => *batch,
+    };
     let before: BatchRecord =
         draft.get(Table::Batch, &batch_key(id))?.ok_or(SpoolError::NotFound)?;
-    let current = before.lease.as_ref() == Some(&report.lease);
     let (mut recipients, damaged) = recipients_of(draft, id)?;
+    let current = match ground {
+        Ground::Attempt(report) => before.lease.as_ref() == Some(&report.lease),
+        Ground::Operator { order, .. } => {
+            // Nobody means it any more: it is not to be found, for this order.
+            if !is_meant(draft, id, &before, &recipients, &order.which, now)? {
+                return Err(SpoolError::NotFound);
+            }
+            false
+        }
+    };
     let journal_rows = journal_of(draft, id)?;
     let mut journal: Vec<(u32, JournalEntry)> = journal_rows.values().cloned().collect();
     // A delivery is a fact and outranks whatever else was written of the recipient.
     journal.sort_by_key(|(_, entry)| !is_delivery(entry));
     let books = Books { batch: before.clone(), recipients: recipients.clone(), journal };
-    let mut settlement = ledger::settle(books, report, plan, now, &mut Dice::new(seed));
-    if settlement.batch.is_none() && damaged {
+    let mut settlement = match ground {
+        Ground::Attempt(report) => ledger::settle(books, report, plan, now, &mut Dice::new(seed)),
+        Ground::Operator { order, .. } => ledger::finish(books, order.what, now),
+    };
+    let is_drop = matches!(ground, Ground::Operator { order, .. } if order.what == Finish::Drop);
+    if settlement.batch.is_none() && damaged && !is_drop {
         // A recipient that cannot be read did not come to an end: the batch stays, where an operator sees it.
         let reason = "a recipient record is damaged".to_string();
-        let hold = Some(Hold { reason, by: "spool".to_string(), since: now });
+        let hold = Some(Hold { reason, by: SPOOL.to_string(), since: now });
         settlement.batch = Some(BatchRecord { hold, lease: None, ..before.clone() });
     }
     for (index, record) in &settlement.changed {
@@ -174,13 +202,104 @@ pub fn import(draft: &mut Draft<'_>, archived: &Archived) -> Result<(), SpoolErr
     Ok(())
 }
 
-pub fn retry_now(draft: &mut Draft<'_>, id: BatchId, now: Timestamp) -> Result<bool, SpoolError> {
+/// Changes a batch as an operator wishes, if the record allows it now and the order still means it.
+pub fn amend(
+    draft: &mut Draft<'_>,
+    id: BatchId,
+    order: &Order<Amendment>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<Amended, SpoolError> {
     let before: BatchRecord =
         draft.get(Table::Batch, &batch_key(id))?.ok_or(SpoolError::NotFound)?;
-    match ledger::retry_now(&before, now) {
-        Some(batch) => replace_batch(draft, id, &before, &batch).map(|()| true),
-        None => Ok(false),
+    let kept = |why| Ok(Amended { end: Err(why), scheduled: scheduled(&before) });
+    let (recipients, _) = recipients_of(draft, id)?;
+    if !is_meant(draft, id, &before, &recipients, &order.which, now)? {
+        return kept(Kept::Unmatched);
     }
+    let entry: Entry =
+        draft.get(Table::Envelope, &envelope_key(id.envelope))?.ok_or(SpoolError::NotFound)?;
+    let after = match order.what.apply(&before, &entry.envelope.route, now) {
+        Ok(after) => after,
+        Err(why) => return kept(why),
+    };
+    let scheduled = scheduled(&after);
+    match &order.what {
+        Amendment::Reroute(reroute) => {
+            // What is delivered already stays where it is: only what waits takes another way.
+            let delivered = deliveries(&journal_of(draft, id)?);
+            let mut waiting = recipients;
+            waiting.retain(|(index, _)| !delivered.contains(index));
+            let parts = amendment::split(&reroute.splitting, waiting);
+            split(draft, id, &before, &after, parts, effects)?;
+        }
+        Amendment::Retry | Amendment::Hold { .. } | Amendment::Release => {
+            replace_batch(draft, id, &before, &after)?;
+        }
+    }
+    Ok(Amended { end: Ok(()), scheduled })
+}
+
+/// Is the batch one of those an order is about?
+fn is_meant(
+    draft: &Draft<'_>,
+    id: BatchId,
+    batch: &BatchRecord,
+    recipients: &Recipients,
+    which: &Filter,
+    now: Timestamp,
+) -> Result<bool, SpoolError> {
+    if *which == Filter::default() {
+        return Ok(true);
+    }
+    let entry: Entry =
+        draft.get(Table::Envelope, &envelope_key(id.envelope))?.ok_or(SpoolError::NotFound)?;
+    let waiting = recipients.iter().filter(|(_, record)| record.standing.is_waiting());
+    let addresses: Vec<&str> = waiting.map(|(_, r)| r.recipient.address.as_str()).collect();
+    Ok(which.matches(&entry.envelope, batch, &addresses, now))
+}
+
+/// Stores a batch as the parts it has become: the first keeps the number, the others get new ones and take their recipients with them.
+/// A task that reports a delivery to one of those later than the settling of its attempt is not heard: it may get the message twice.
+fn split(
+    draft: &mut Draft<'_>,
+    id: BatchId,
+    before: &BatchRecord,
+    after: &BatchRecord,
+    parts: Vec<(DestinationKey, Recipients)>,
+    effects: &mut Effects,
+) -> Result<(), SpoolError> {
+    let mut parts = parts.into_iter();
+    // Without a recipient that waits and can be read there is nothing to group: the destination stays.
+    let first = parts.next().map_or_else(|| before.destination.clone(), |(key, _)| key);
+    replace_batch(draft, id, before, &BatchRecord { destination: first, ..after.clone() })?;
+    let mut last = highest_number(draft, id.envelope)?;
+    for (destination, recipients) in parts {
+        last = last.saturating_add(1);
+        let new = BatchId { envelope: id.envelope, index: last };
+        let record = BatchRecord { destination, ..after.clone() };
+        draft.put(Table::Batch, &batch_key(new), &record)?;
+        if let Some(at) = scheduled(&record) {
+            draft.put(Table::Due, &due_key(at, new), &record.destination)?;
+        }
+        for ((was, recipient), is) in recipients.into_iter().zip(0u32..) {
+            draft.remove(Table::Recipient, &recipient_key(id, was));
+            draft.put(Table::Recipient, &recipient_key(new, is), &recipient)?;
+        }
+        effects.batches += 1;
+    }
+    Ok(())
+}
+
+/// Of the batches of an envelope, ended ones included: their recipients stay until the last has ended.
+fn highest_number(draft: &Draft<'_>, id: EnvelopeId) -> Result<u32, SpoolError> {
+    let mut highest = 0;
+    for table in [Table::Batch, Table::Recipient] {
+        let rows = draft.with_prefix(table, &envelope_key(id))?;
+        let last = rows.last_key_value().and_then(|(key, _)| batch_of(key));
+        highest = highest.max(last.map_or(0, |batch| batch.index));
+    }
+    Ok(highest)
 }
 
 /// The decision about a message that waits for it: into the schedule, or out of the queue as if it had never come. False when there is
@@ -267,7 +386,8 @@ fn replace_batch(
     let key = batch_key(id);
     draft.put(Table::Batch, &key, after)?;
     let (was, is) = (scheduled(before), scheduled(after));
-    if was != is {
+    // The entry also says for which destination it is.
+    if was != is || before.destination != after.destination {
         if let Some(at) = was {
             draft.remove(Table::Due, &due_key(at, id));
         }

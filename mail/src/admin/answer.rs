@@ -97,6 +97,24 @@ pub struct BatchLine {
     /// The last failure in a word, as `--reason` takes it: `unreachable`, `unknown-after-dot`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of a held batch, and of one that will be held when its attempt ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldLine>,
+    /// The target an operator chose in place of the queue's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerouted: Option<String>,
+    /// That target is not in the configuration: the batch waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub target_missing: bool,
+}
+
+/// An operator's stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldLine {
+    pub reason: String,
+    /// `uid 1000`.
+    pub by: String,
+    pub since: String,
 }
 
 /// All that is known of one message.
@@ -124,8 +142,27 @@ pub struct RecipientLine {
 pub struct Affected {
     /// Batches that the filter matched.
     pub matched: u64,
-    /// Batches that were changed.
+    /// Batches that were changed, or would be.
     pub changed: u64,
+    /// Batches that are being delivered now and were left alone.
+    #[serde(default)]
+    pub delivering: u64,
+    /// Batches that could not be changed now; they are as they were.
+    #[serde(default)]
+    pub failed: u64,
+    /// Why, of one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Affected {
+    pub fn add(&mut self, other: Affected) {
+        self.matched += other.matched;
+        self.changed += other.changed;
+        self.delivering += other.delivering;
+        self.failed += other.failed;
+        self.why = self.why.take().or(other.why);
+    }
 }
 
 /// Something that happened to a message.
@@ -172,6 +209,14 @@ pub enum Event {
         end: String,
         text: String,
     },
+    /// An operator changed it; `act` is the verb.
+    Operator {
+        destination: String,
+        act: String,
+        by: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        text: String,
+    },
     Removed,
 }
 
@@ -181,7 +226,8 @@ impl Event {
         match self {
             Event::Attempt { destination, .. }
             | Event::Outcome { destination, .. }
-            | Event::Retry { destination, .. } => Some(destination),
+            | Event::Retry { destination, .. }
+            | Event::Operator { destination, .. } => Some(destination),
             Event::Accepted { .. } | Event::Ended { .. } | Event::Removed => None,
         }
     }

@@ -80,6 +80,112 @@ impl Filter {
     }
 }
 
+/// What a verb does to the batches that match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Retry,
+    Hold { because: String },
+    Release,
+    Fail,
+    Drop,
+    Reroute { target: String },
+}
+
+impl Verb {
+    /// `queue.hold` and its like.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Verb::Retry => "queue.retry",
+            Verb::Hold { .. } => "queue.hold",
+            Verb::Release => "queue.release",
+            Verb::Fail => "queue.fail",
+            Verb::Drop => "queue.drop",
+            Verb::Reroute { .. } => "queue.reroute",
+        }
+    }
+
+    /// What it did, in a word.
+    pub fn done(&self) -> &'static str {
+        match self {
+            Verb::Retry => "tried again now",
+            Verb::Hold { .. } => "held",
+            Verb::Release => "released",
+            Verb::Fail => "failed",
+            Verb::Drop => "dropped",
+            Verb::Reroute { .. } => "rerouted",
+        }
+    }
+
+    /// It cannot be undone, or sends mail elsewhere.
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Verb::Retry | Verb::Hold { .. } | Verb::Release => false,
+            Verb::Fail | Verb::Drop | Verb::Reroute { .. } => true,
+        }
+    }
+}
+
+/// A request to change what matches: the members of a filter, and beside them `count_only`, `because` of `queue.hold` and `target` of
+/// `queue.reroute`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Act {
+    pub verb: Verb,
+    pub filter: Filter,
+    /// Nothing is changed: how many batches would be?
+    pub count_only: bool,
+}
+
+impl Act {
+    /// Reads the parameters of a method; `None` when it is no such method. A member that is not known is refused, because without it
+    /// more would match than is meant.
+    pub fn read(method: &str, params: &serde_json::Value) -> Option<Result<Act, String>> {
+        let mut members = match params {
+            serde_json::Value::Object(members) => members.clone(),
+            serde_json::Value::Null => serde_json::Map::new(),
+            _ => return Some(Err("parameters are an object".to_string())),
+        };
+        let mut text = |name: &str| match members.remove(name) {
+            Some(serde_json::Value::String(text)) if !text.trim().is_empty() => Ok(text),
+            Some(_) => Err(format!("{name} is a text that is not empty")),
+            None => Err(format!("missing field `{name}`")),
+        };
+        let verb = match method {
+            "queue.retry" => Ok(Verb::Retry),
+            "queue.hold" => text("because").map(|because| Verb::Hold { because }),
+            "queue.release" => Ok(Verb::Release),
+            "queue.fail" => Ok(Verb::Fail),
+            "queue.drop" => Ok(Verb::Drop),
+            "queue.reroute" => text("target").map(|target| Verb::Reroute { target }),
+            _ => return None,
+        };
+        let count_only = match members.remove("count_only") {
+            None => Ok(false),
+            Some(serde_json::Value::Bool(only)) => Ok(only),
+            Some(_) => Err("count_only is true or false".to_string()),
+        };
+        let filter = serde_json::from_value(serde_json::Value::Object(members));
+        let filter: Result<Filter, String> = filter.map_err(|e| e.to_string());
+        Some(verb.and_then(|verb| Ok(Act { verb, filter: filter?, count_only: count_only? })))
+    }
+
+    /// The parameters that `read` understands.
+    pub fn params(&self) -> Result<serde_json::Value, serde_json::Error> {
+        let mut params = serde_json::to_value(&self.filter)?;
+        let more = match &self.verb {
+            Verb::Hold { because } => Some(("because", because)),
+            Verb::Reroute { target } => Some(("target", target)),
+            Verb::Retry | Verb::Release | Verb::Fail | Verb::Drop => None,
+        };
+        if let Some(members) = params.as_object_mut() {
+            members.extend(more.map(|(name, text)| (name.to_string(), text.clone().into())));
+            if self.count_only {
+                members.insert("count_only".to_string(), true.into());
+            }
+        }
+        Ok(params)
+    }
+}
+
 /// `send`: a message by the operator's socket. The content follows the request line, exactly `length` octets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Send {
@@ -126,6 +232,8 @@ pub struct Named {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::attempt::remote::tests::envelope;
     use crate::outcome::{Cause, Failure};
@@ -144,6 +252,7 @@ mod tests {
             hold: None,
             last_attempt: None,
             last_failure: Some(Failure::new(Cause::Unreachable, "connection refused")),
+            rerouted: None,
         };
         let is = |filter: Filter| {
             filter.matches(&envelope(), &batch, &["b@example.org"], Timestamp::from_secs(100))
@@ -160,5 +269,40 @@ mod tests {
         assert!(!is(Filter { older: Some(101), ..Filter::default() }));
         assert!(!is(Filter { tries: Some(4), ..Filter::default() }));
         assert!(!is(Filter { held: true, ..Filter::default() }));
+    }
+
+    #[test]
+    fn acts_read_back() {
+        let filter = Filter { domain: Some("x.test".into()), tries: Some(2), ..Filter::default() };
+        for verb in [
+            Verb::Retry,
+            Verb::Hold { because: "customer asked".into() },
+            Verb::Release,
+            Verb::Fail,
+            Verb::Drop,
+            Verb::Reroute { target: "relay".into() },
+        ] {
+            let act = Act { verb, filter: filter.clone(), count_only: true };
+            let params = act.params().unwrap();
+            assert_eq!(Act::read(act.verb.method(), &params), Some(Ok(act)));
+        }
+        let all = Act { verb: Verb::Drop, filter: Filter::default(), count_only: false };
+        assert_eq!(Act::read("queue.drop", &serde_json::Value::Null), Some(Ok(all)));
+        assert_eq!(Act::read("queue.list", &json!({})), None);
+    }
+
+    #[test]
+    fn acts_that_could_mean_more_than_was_said_are_refused() {
+        let refused = |method: &str, params: serde_json::Value| {
+            Act::read(method, &params).unwrap().unwrap_err()
+        };
+        assert!(refused("queue.drop", json!({"domian": "x.test"})).contains("domian"));
+        assert!(refused("queue.drop", json!({"because": "x"})).contains("because"));
+        assert!(refused("queue.fail", json!({"target": "x"})).contains("target"));
+        assert!(refused("queue.hold", json!({"domain": "x.test"})).contains("because"));
+        assert!(refused("queue.hold", json!({"because": " "})).contains("because"));
+        assert!(refused("queue.reroute", json!({"target": 7})).contains("target"));
+        assert!(refused("queue.drop", json!({"count_only": "no"})).contains("count_only"));
+        assert!(refused("queue.drop", json!(["x.test"])).contains("object"));
     }
 }

@@ -36,8 +36,9 @@ pub fn reports<'a>(
             End::Delivered(receipt) => {
                 recipient.wants_success().then(|| success(receipt)).flatten()?
             }
+            End::Dropped => return None,
         };
-        Some(Report { recipient, event, last_attempt: Some(now) })
+        Some(Report { recipient, event, last_attempt: settlement.last_attempt })
     });
     let delayed = settlement.delayed.iter().filter_map(|delayed| {
         let event =
@@ -147,6 +148,7 @@ mod tests {
             hold: None,
             last_attempt: None,
             last_failure: None,
+            rerouted: None,
         };
         let boot = Boot { node: "mx".into(), number: 1 };
         let terms = Terms { boot, serial: 1, now: LATE, span: Duration::from_secs(60) };
@@ -222,6 +224,7 @@ mod tests {
             hold: None,
             last_attempt: None,
             last_failure: None,
+            rerouted: None,
         };
         let boot = Boot { node: "mx".into(), number: 1 };
         let lease = crate::queue::lease::Lease {

@@ -52,6 +52,20 @@ impl<K: Clone + Eq + Hash, V> Fair<K, V> {
         Some((key, value))
     }
 
+    /// Takes out what is meant, parked or not; says for each of them which destination it was of.
+    pub fn take_out(&mut self, is_meant: impl Fn(&V) -> bool) -> Vec<K> {
+        let mut taken = Vec::new();
+        self.lines.retain(|key, line| {
+            let before = line.len();
+            line.retain(|value| !is_meant(value));
+            taken.extend(std::iter::repeat_n(key.clone(), before - line.len()));
+            !line.is_empty()
+        });
+        self.ring.retain(|key| self.lines.contains_key(key));
+        self.len -= taken.len();
+        taken
+    }
+
     /// Passes over a destination until `unpark`.
     pub fn park(&mut self, key: &K) {
         if self.parked.insert(key.clone()) {
@@ -94,6 +108,23 @@ mod tests {
         assert!(fair.is_empty());
         fair.push("a", 3);
         assert_eq!(drained(&mut fair), [("a", 3)]);
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_no_gap() {
+        let mut fair = Fair::default();
+        for (key, value) in [("a", 1), ("b", 1), ("a", 2), ("c", 1), ("d", 1), ("d", 2)] {
+            fair.push(key, value);
+        }
+        fair.park(&"d");
+        let mut taken = fair.take_out(|value| *value == 1);
+        taken.sort();
+        assert_eq!(taken, ["a", "b", "c", "d"]);
+        assert_eq!(fair.len(), 2);
+        fair.push("b", 3);
+        fair.unpark(&"d");
+        assert_eq!(drained(&mut fair), [("a", 2), ("b", 3), ("d", 2)]);
+        assert!(fair.is_empty() && fair.take_out(|_| true).is_empty());
     }
 
     #[test]

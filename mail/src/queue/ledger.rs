@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::dice::Dice;
 use crate::outcome::{Cause, Failure, Outcome, Receipt};
+use crate::queue::amendment::{Kept, waits};
 use crate::queue::lease::{Boot, Lease};
 use crate::queue::record::{BatchId, BatchRecord, JournalEntry, RecipientRecord, Standing};
 use crate::queue::schedule::Plan;
@@ -103,6 +104,8 @@ pub enum End {
         /// A temporary failure that ran out of attempts or time.
         gave_up: bool,
     },
+    /// Taken off by an operator.
+    Dropped,
 }
 
 /// A recipient that has waited for long.
@@ -128,6 +131,8 @@ pub struct Settlement {
     pub delayed: Vec<Delayed>,
     /// Attempts made so far, this one included if it counts.
     pub attempts: u32,
+    /// When the last attempt was made; `None`: there was none.
+    pub last_attempt: Option<Timestamp>,
 }
 
 /// Everything `settle` looks at.
@@ -155,9 +160,11 @@ pub fn settle(
         waiting: Vec::new(),
         delayed: Vec::new(),
         attempts: batch.attempts,
+        last_attempt: Some(now),
     };
     let mut counted = false;
     let mut unknown = false;
+    let mut pause = POSTPONED_WAIT;
     let mut until = None;
     let mut last_failure = None;
     let mut pending: Vec<(u32, RecipientRecord, Failure)> = Vec::new();
@@ -201,7 +208,10 @@ pub fn settle(
                 unknown = true;
                 pending.push((index, record, failure));
             }
-            Outcome::Postponed(failure) => pending.push((index, record, failure)),
+            Outcome::Postponed(failure) => {
+                pause = pause.max(postponed_wait(&failure));
+                pending.push((index, record, failure));
+            }
         }
     }
 
@@ -223,11 +233,8 @@ pub fn settle(
                 settlement.fail(index, record, failure, true, now);
             }
         }
-        batch.due = if counted {
-            plan.next_due(batch.attempts, now, dice)
-        } else {
-            now.plus(POSTPONED_WAIT)
-        };
+        batch.due =
+            if counted { plan.next_due(batch.attempts, now, dice) } else { now.plus(pause) };
         let not_before = if unknown { now.plus(UNKNOWN_WAIT.min(plan.longest)) } else { now };
         batch.due = batch.due.max(not_before);
         // Waiting for a limit of ours is waiting too, for the sender. A batch under hold has no attempt that could end here: its sender
@@ -270,11 +277,23 @@ fn telling(record: &RecipientRecord, failure: Failure) -> Failure {
 
 /// A postponed batch looks again soon; whoever postponed it may wake it earlier.
 const POSTPONED_WAIT: Duration = Duration::from_secs(30);
+/// A target that is not configured does not come back by itself.
+const UNCONFIGURED_WAIT: Duration = Duration::from_secs(15 * 60);
+
+fn postponed_wait(failure: &Failure) -> Duration {
+    if failure.cause == Cause::TargetUnavailable { UNCONFIGURED_WAIT } else { POSTPONED_WAIT }
+}
 
 impl Settlement {
     /// Is there anything in it that a sender may want to hear of?
     pub fn is_news(&self) -> bool {
-        !self.ended.is_empty() || !self.delayed.is_empty()
+        self.ended.iter().any(|ended| ended.end != End::Dropped) || !self.delayed.is_empty()
+    }
+
+    /// Of a batch that was to be ended: why it was not.
+    pub fn kept(&self) -> Option<Kept> {
+        let batch = self.batch.as_ref().filter(|_| self.ended.is_empty())?;
+        Some(may_finish(batch).err().unwrap_or(Kept::AsItWas))
     }
 
     fn fail(
@@ -311,12 +330,76 @@ fn outcome_of(index: u32, report: &Report, journal: &[(u32, JournalEntry)]) -> O
     })
 }
 
-/// The operator wants an attempt now. A batch under lease is left alone.
-pub fn retry_now(batch: &BatchRecord, now: Timestamp) -> Option<BatchRecord> {
-    if batch.lease.is_some() || batch.hold.is_some() || batch.due <= now {
-        return None;
+/// How an operator ends a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Its recipients have failed; the sender is told.
+    Fail,
+    /// Its recipients are taken off; nobody is told.
+    Drop,
+}
+
+/// May an operator end the batch now?
+pub fn may_finish(batch: &BatchRecord) -> Result<(), Kept> {
+    if batch.is_undecided() {
+        return Err(Kept::AsItWas);
     }
-    Some(BatchRecord { due: now, ..batch.clone() })
+    waits(batch)
+}
+
+/// Ends a batch at the operator's word. No attempt is made and none is counted; a delivery that the journal has stays one.
+pub fn finish(books: Books, how: Finish, now: Timestamp) -> Settlement {
+    let mut settlement = Settlement {
+        batch: None,
+        changed: Vec::new(),
+        ended: Vec::new(),
+        waiting: Vec::new(),
+        delayed: Vec::new(),
+        attempts: books.batch.attempts,
+        last_attempt: books.batch.last_attempt,
+    };
+    if may_finish(&books.batch).is_err() {
+        return Settlement { batch: Some(books.batch), ..settlement };
+    }
+    for (index, record) in books.recipients {
+        if !record.standing.is_waiting() {
+            continue;
+        }
+        let delivered = books.journal.iter().find_map(|(of, entry)| match entry {
+            JournalEntry::Settled(Outcome::Delivered(receipt)) if *of == index => Some(receipt),
+            JournalEntry::Settled(_) | JournalEntry::DotSent => None,
+        });
+        match (delivered, how) {
+            (Some(receipt), _) => {
+                let standing = Standing::Delivered { at: now, receipt: receipt.clone() };
+                let changed = RecipientRecord { standing, last_failure: None, ..record };
+                settlement.changed.push((index, changed));
+                settlement.ended.push(Ended { index, end: End::Delivered(receipt.clone()) });
+            }
+            (None, Finish::Fail) => {
+                let failure = ended_by_operator(&record);
+                settlement.fail(index, record, failure, false, now);
+            }
+            (None, Finish::Drop) => {
+                let standing = Standing::Dropped { at: now };
+                settlement.changed.push((index, RecipientRecord { standing, ..record }));
+                settlement.ended.push(Ended { index, end: End::Dropped });
+            }
+        }
+    }
+    settlement
+}
+
+/// Says who ended it, and what was known of it until then.
+fn ended_by_operator(record: &RecipientRecord) -> Failure {
+    let text = "ended by the operator of this mail system";
+    Failure::new(
+        Cause::Operator,
+        match &record.last_failure {
+            Some(last) => format!("{text}; the last failure was: {last}"),
+            None => format!("{text} before a first attempt came to an end"),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -338,16 +421,7 @@ mod tests {
     }
 
     fn fresh() -> BatchRecord {
-        BatchRecord {
-            destination: DestinationKey::Unqualified,
-            arrived: NOW,
-            due: NOW,
-            attempts: 0,
-            lease: None,
-            hold: None,
-            last_attempt: None,
-            last_failure: None,
-        }
+        BatchRecord::new(DestinationKey::Unqualified, NOW)
     }
 
     fn terms(number: u64, now: Timestamp) -> Terms {
@@ -650,12 +724,77 @@ mod tests {
         }
     }
 
+    fn waiting(people: Vec<(u32, RecipientRecord)>) -> Books {
+        let batch = BatchRecord { attempts: 3, last_attempt: Some(NOW), ..fresh() };
+        Books { batch, recipients: people, journal: Vec::new() }
+    }
+
     #[test]
-    fn retry_moves_only_what_waits() {
-        let waiting = BatchRecord { due: NOW.plus(Duration::from_secs(60)), ..fresh() };
-        assert_eq!(retry_now(&waiting, NOW).unwrap().due, NOW);
+    fn the_operator_ends_a_batch_and_the_last_failure_is_told() {
+        let mut people = people(2);
+        let last = Failure::refused(Stage::Rcpt, 450, None, "come back");
+        people[0].1.last_failure = Some(last);
+        let settlement = finish(waiting(people), Finish::Fail, NOW.plus(UNKNOWN_WAIT));
+        assert_eq!((&settlement.batch, settlement.kept()), (&None, None));
+        assert_eq!((settlement.attempts, settlement.last_attempt), (3, Some(NOW)));
+        let failure = |place: usize| match &settlement.ended[place].end {
+            End::Failed { failure, gave_up: false } => failure.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((failure(0).cause, failure(0).code), (Cause::Operator, 554));
+        let text = failure(0).text;
+        assert!(text.starts_with("ended by the operator") && text.ends_with("come back"), "{text}");
+        assert!(failure(1).text.contains("before a first attempt"));
+        assert!(settlement.is_news());
+    }
+
+    #[test]
+    fn what_is_dropped_is_no_news() {
+        let settlement = finish(waiting(people(2)), Finish::Drop, NOW);
+        assert!(settlement.batch.is_none() && !settlement.is_news());
+        assert_eq!(settlement.changed[1].1.standing, Standing::Dropped { at: NOW });
+    }
+
+    #[test]
+    fn the_operator_ends_no_delivery_and_no_attempt() {
+        let mut books = waiting(people(2));
+        books.journal = vec![(1, JournalEntry::Settled(ok()))];
+        for how in [Finish::Fail, Finish::Drop] {
+            let settlement = finish(books.clone(), how, NOW);
+            assert!(matches!(settlement.ended[1].end, End::Delivered(_)), "{how:?}");
+            assert!(settlement.is_news()); // somebody may have asked to hear of success
+        }
         let (leased, _) =
             take(id(), &fresh(), &terms(1, NOW), &Plan::default(), &mut Dice::new(1)).unwrap();
-        assert_eq!(retry_now(&leased, NOW), None);
+        let settlement = finish(Books { batch: leased, ..books }, Finish::Drop, NOW);
+        assert_eq!(settlement.kept(), Some(Kept::Delivering));
+        assert!(settlement.changed.is_empty());
+        let by = crate::queue::record::UNDECIDED.to_string();
+        let hold = Some(Hold { reason: String::new(), by, since: NOW });
+        let undecided = BatchRecord { hold, ..fresh() };
+        let books = Books { batch: undecided, ..waiting(people(1)) };
+        assert_eq!(finish(books, Finish::Fail, NOW).kept(), Some(Kept::AsItWas));
+    }
+
+    #[test]
+    fn a_batch_marked_as_held_is_held_when_its_attempt_ends() {
+        let hold = Some(Hold { reason: "why".into(), by: "uid 0".into(), since: NOW });
+        let (leased, lease) =
+            take(id(), &fresh(), &terms(1, NOW), &Plan::default(), &mut Dice::new(1)).unwrap();
+        let batch = BatchRecord { hold: hold.clone(), ..leased };
+        let books = Books { batch, recipients: people(1), journal: vec![] };
+        let report = Report { lease, outcomes: vec![(0, soft())], fault: None };
+        let settled = settle(books, &report, &Plan::default(), NOW, &mut Dice::new(1));
+        let batch = settled.batch.unwrap();
+        assert_eq!((batch.hold, batch.lease, batch.attempts), (hold, None, 1));
+    }
+
+    #[test]
+    fn a_target_that_is_not_configured_costs_no_attempt() {
+        let missing = Failure::new(Cause::TargetUnavailable, "not configured");
+        let outcomes = vec![(0, Outcome::Postponed(missing))];
+        let batch = Run { outcomes, ..Run::default() }.settle().batch.unwrap();
+        assert_eq!(batch.attempts, 0);
+        assert!(batch.due.since(NOW) >= UNCONFIGURED_WAIT);
     }
 }

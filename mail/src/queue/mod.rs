@@ -2,8 +2,9 @@
 //!
 //! An accepted envelope is split by destination into *batches*; a batch is what a lease covers: it has its own attempt count, its own
 //! due time and its own end. `record` says what is stored, `lease` who may attempt, `schedule` when, and `ledger` ties them together.
-//! `archive` is the form of a queue outside of its spool.
+//! `amendment` is what an operator changes, `archive` the form of a queue outside of its spool.
 
+pub mod amendment;
 pub mod archive;
 pub mod fair;
 pub mod lease;

@@ -74,6 +74,9 @@ pub struct BatchRecord {
     /// Why the batch still waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// The target an operator chose for it; `None`: the way its envelope names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerouted: Option<String>,
 }
 
 /// Where one recipient stands.
@@ -129,14 +132,36 @@ pub enum JournalEntry {
 }
 
 impl BatchRecord {
+    /// Never attempted, and due at once.
+    pub fn new(destination: DestinationKey, arrived: Timestamp) -> BatchRecord {
+        BatchRecord {
+            destination,
+            arrived,
+            due: arrived,
+            attempts: 0,
+            lease: None,
+            hold: None,
+            last_attempt: None,
+            last_failure: None,
+            rerouted: None,
+        }
+    }
+
     /// Not accepted yet: the other queues of the same message have not answered.
     pub fn is_undecided(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.by == UNDECIDED)
+    }
+
+    /// Nobody of it can be tried: recipients that cannot be read are all that is left.
+    pub fn is_held_by_spool(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.by == SPOOL)
     }
 }
 
 /// Who holds a message that is not accepted yet.
 pub const UNDECIDED: &str = "intake";
+/// Who holds a batch with recipients that cannot be read.
+pub const SPOOL: &str = "spool";
 
 /// A newly accepted envelope, split and ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -98,6 +98,11 @@ impl Plan {
         ended.plus(delay - tenth).plus(tenth.mul_f64(2.0 * dice.fraction()))
     }
 
+    /// All attempts of a message that arrives at `arrived` and is always put off, without jitter and as if attempts took no time.
+    pub fn attempts(&self, arrived: Timestamp) -> Attempts<'_> {
+        Attempts { plan: self, arrived, last: None, ended: false }
+    }
+
     /// Is the batch at its end after `done` attempts?
     pub fn gives_up(&self, done: u32, arrived: Timestamp, now: Timestamp) -> bool {
         // Fewer than one attempt would be no delivery at all: 0 and 1 both mean one.
@@ -151,6 +156,42 @@ impl Plan {
             }
             Some(_) | None => by_tries,
         }
+    }
+}
+
+/// One attempt of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    pub attempt: u32,
+    /// After the attempt before.
+    pub delay: Duration,
+    pub at: Timestamp,
+}
+
+/// What `Plan::attempts` gives, one by one: a plan may have a million.
+#[derive(Clone, Debug)]
+pub struct Attempts<'a> {
+    plan: &'a Plan,
+    arrived: Timestamp,
+    last: Option<Planned>,
+    ended: bool,
+}
+
+impl Iterator for Attempts<'_> {
+    type Item = Planned;
+
+    fn next(&mut self) -> Option<Planned> {
+        if self.ended {
+            return None;
+        }
+        let done = self.last.map_or(0, |last| last.attempt);
+        let before = self.last.map_or(self.arrived, |last| last.at);
+        let attempt = done.saturating_add(1);
+        let delay = self.plan.delay_before(attempt);
+        let planned = Planned { attempt, delay, at: before.plus(delay) };
+        self.ended = self.plan.gives_up(attempt, self.arrived, planned.at);
+        self.last = Some(planned);
+        Some(planned)
     }
 }
 
@@ -259,6 +300,66 @@ mod tests {
         assert!(slow.delay_before(20) > Duration::from_secs(900));
         let none = Plan { initial: Duration::ZERO, ..Plan::default() };
         assert_eq!(none.delay_before(50), Duration::ZERO);
+    }
+
+    /// The rows of the table in `docs/directives.md` that begins with this heading.
+    fn rows_of_the_manual(heading: &str) -> Vec<Vec<String>> {
+        let text = include_str!("../../../docs/directives.md");
+        let (_, rest) = text.split_once(heading).unwrap();
+        let lines = rest.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let cells =
+            |line: &str| line.trim_matches('|').split('|').map(|c| c.trim().to_string()).collect();
+        lines.take_while(|line| line.starts_with('|')).map(cells).collect()
+    }
+
+    #[test]
+    fn the_manual_shows_the_default_plan() {
+        let arrived = Timestamp::from_secs(1_000_000);
+        let minutes = |span: Duration| format!("{:.1} min", span.as_secs_f64() / 60.0);
+        let computed: Vec<Vec<String>> = Plan::default()
+            .attempts(arrived)
+            .map(|p| vec![p.attempt.to_string(), minutes(p.delay), minutes(p.at.since(arrived))])
+            .collect();
+        assert_eq!(computed.len(), 20);
+        assert_eq!(rows_of_the_manual("| attempt | delay | since acceptance |"), computed);
+    }
+
+    #[test]
+    fn the_plan_that_is_shown_is_the_plan_that_is_kept() {
+        let mut dice = Dice::new(2026);
+        for _ in 0..300 {
+            let places = dice.below(6);
+            let scale =
+                format!("{}.{}", 1 + dice.below(3), dice.below(10_usize.pow(places as u32)));
+            let days = |dice: &mut Dice, most: usize| {
+                Duration::from_secs(dice.below(most * 86_400) as u64)
+            };
+            let plan = Plan {
+                initial: days(&mut dice, 1),
+                scale: Scale::parse(&scale).unwrap(),
+                longest: days(&mut dice, 2),
+                max_tries: dice.below(40) as u32,
+                max_age: (dice.below(2) == 0).then(|| days(&mut dice, 9) + Duration::from_secs(1)),
+                delay_warning: None,
+            };
+            let arrived = Timestamp::from_secs(1_000_000);
+            let planned: Vec<Planned> = plan.attempts(arrived).collect();
+            assert_eq!((planned[0].attempt, planned[0].at), (1, arrived)); // the first is immediate
+            for (number, pair) in (1..).zip(planned.windows(2)) {
+                let (this, next) = (pair[0], pair[1]);
+                assert!(!plan.gives_up(number, arrived, this.at), "{plan:?} {number}");
+                assert_eq!((this.attempt, next.delay), (number, plan.delay_before(number + 1)));
+                assert_eq!(next.at, this.at.plus(next.delay));
+                let kept = plan.next_due(number, this.at, &mut dice);
+                let off = kept.since(next.at).max(next.at.since(kept));
+                assert!(off <= next.delay / 10 + Duration::from_micros(1), "{plan:?} {number}");
+            }
+            let last = planned.last().unwrap();
+            assert!(plan.gives_up(last.attempt, arrived, last.at), "{plan:?}");
+            let told = plan.last_attempt(0, arrived, arrived);
+            let off = told.since(last.at).max(last.at.since(told));
+            assert!(off < Duration::from_secs(2), "{plan:?}: {off:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use posthaste_edge::clock::dice;
 use posthaste_edge::spool::{SpoolError, Taken};
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
-use posthaste_mail::envelope::Route;
+use posthaste_mail::envelope::{Envelope, Route};
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Terms};
@@ -141,10 +141,27 @@ async fn hand_over(
         Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
     };
     let recipient = taken.recipients.first().map(|(_, record)| &record.recipient.address);
-    let route = &taken.envelope.envelope.route;
-    let Some((target, target_name)) = way_out(deps, route, recipient) else {
-        let text = "the bounce pipeline no longer leads to where this notification was sent";
-        return Err(all(Failure::new(Cause::TargetUnavailable, text)));
+    let route = match &taken.batch.rerouted {
+        Some(target) => Route::Rerouted { target: target.clone() },
+        None => taken.envelope.envelope.route.clone(),
+    };
+    let Some((target, target_name)) = way_out(deps, &route, recipient) else {
+        let missing = |text: String| Failure::new(Cause::TargetUnavailable, text);
+        return Err(match &route {
+            // Nobody was asked, and nobody but the operator can change it: that is no attempt, or it would end in a bounce.
+            Route::Rerouted { target } => {
+                let text =
+                    format!("{target}, where this was rerouted to, is not in the configuration");
+                let failure = missing(text);
+                let postponed = |i: &u32| (*i, Outcome::Postponed(failure.clone()));
+                (indices.iter().map(postponed).collect(), None)
+            }
+            Route::Target | Route::Bounce { .. } => {
+                let text =
+                    "the bounce pipeline no longer leads to where this notification was sent";
+                all(missing(text.to_string()))
+            }
+        });
     };
     let destination = taken.batch.destination.clone();
     let event = Event::Attempt {
@@ -155,7 +172,7 @@ async fn hand_over(
     deps.trace.note(&deps.name, id, event);
     let message = Deliver {
         attempt: taken.batch.attempts,
-        envelope: Arc::new(taken.envelope.envelope),
+        envelope: Arc::new(Envelope { route, ..taken.envelope.envelope }),
         destination,
         recipients: taken.recipients.into_iter().map(|(i, r)| (i, r.recipient)).collect(),
         body,
@@ -178,7 +195,7 @@ async fn hand_over(
     }
 }
 
-/// The queue's target, or for a notification the one its pipeline chose. When that one is gone from the configuration, or has another
+/// The queue's target, the one an operator chose, or for a notification the one its pipeline chose. When that one is gone from the configuration, or has another
 /// name there, the pipeline is asked again.
 fn way_out(
     deps: &Deps,
@@ -187,6 +204,10 @@ fn way_out(
 ) -> Option<(Recipient<Deliver>, String)> {
     let name = match route {
         Route::Target => return Some((deps.target.clone(), deps.target_name.clone())),
+        Route::Rerouted { target } => {
+            let way = deps.exits.iter().find(|way| way.name == *target)?;
+            return Some((way.deliver.clone(), way.name.clone()));
+        }
         Route::Bounce { target } => target,
     };
     let ways = deps.bounce.as_ref()?;
@@ -247,6 +268,7 @@ impl Handler<Launched> for QueueActor {
                 self.broken(&error);
             }
         }
+        self.look_again(batch, ctx);
         self.pump(ctx);
     }
 }
@@ -262,7 +284,7 @@ impl Handler<Settled> for QueueActor {
         let Settled { envelope, attempt, destination, outcomes, facts } = message;
         let target = match &envelope.route {
             Route::Target => &self.deps.target_name,
-            Route::Bounce { target } => target,
+            Route::Bounce { target } | Route::Rerouted { target } => target,
         };
         for (recipient, outcome) in outcomes {
             let (code, status, text, remote) = match &outcome {

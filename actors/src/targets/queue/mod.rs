@@ -8,6 +8,7 @@
 //! all of it is read again.
 
 mod accept;
+mod amend;
 mod flight;
 pub mod notice;
 mod operator;
@@ -68,6 +69,8 @@ pub struct Deps {
     /// `None`: there is no `bounce` block, and no notification is made.
     pub bounce: Option<Arc<notice::Ways>>,
     pub splitting: Splitting,
+    /// Every configured target: where an operator may reroute to.
+    pub exits: Arc<[notice::Way]>,
     pub plan: Plan,
     pub max_parallelism: usize,
     /// `max_parallelism` permits: a slot stays taken while its task runs, whatever happens to this actor.
@@ -83,6 +86,15 @@ enum Stage {
     Ready,
     Flying(Flight),
     Settling,
+}
+
+impl Stage {
+    fn is_in_hand(&self) -> bool {
+        match self {
+            Stage::Wheel | Stage::Ready => false,
+            Stage::Flying(_) | Stage::Settling => true,
+        }
+    }
 }
 
 /// A place in the schedule.
@@ -135,6 +147,8 @@ struct State {
     wheel: BTreeMap<(Timestamp, BatchId), DestinationKey>,
     ready: Fair<DestinationKey, BatchId>,
     known: HashMap<BatchId, Stage>,
+    /// Batches in hand that an operator has changed.
+    look_again: HashSet<BatchId>,
     draining: bool,
     suspended: bool,
     serial: u64,
@@ -156,6 +170,7 @@ impl State {
             wheel: BTreeMap::new(),
             ready: Fair::default(),
             known: HashMap::new(),
+            look_again: HashSet::new(),
             draining: false,
             suspended: false,
             serial: 0,

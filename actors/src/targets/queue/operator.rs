@@ -1,19 +1,20 @@
-//! What the operator asks of a queue. Looking changes nothing.
+//! What the operator asks of a queue. Looking changes nothing; what changes something is in `amend`.
 
 use std::sync::Arc;
 
-use actix::{Addr, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
+use actix::{Context, Handler, MessageResult, ResponseFuture};
 
 use posthaste_edge::spool::{Spool, SpoolError, Stored};
 use posthaste_mail::admin::answer::{
-    Affected, BatchLine, DeliveryLine, MessageView, QueueLine, RecipientLine,
+    BatchLine, DeliveryLine, HoldLine, MessageView, QueueLine, RecipientLine,
 };
 use posthaste_mail::admin::request::Filter;
-use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::envelope::{EnvelopeId, Route};
 use posthaste_mail::queue::record::{BatchId, BatchRecord, Standing};
 use posthaste_mail::time::Timestamp;
 
-use crate::messages::admin::{ListBatches, Page, QueueView, RetryNow, ShowMessage, ShowQueue};
+use crate::messages::admin::{ListBatches, Page, QueueView, ShowMessage, ShowQueue};
+use crate::targets::queue::notice::Way;
 use crate::targets::queue::{QueueActor, Stage};
 
 /// Envelopes looked at for one page.
@@ -68,10 +69,11 @@ impl Handler<ListBatches> for QueueActor {
 
     fn handle(&mut self, message: ListBatches, _: &mut Context<Self>) -> Self::Result {
         let (spool, name) = (Arc::clone(&self.deps.spool), self.deps.name.clone());
+        let exits = Arc::clone(&self.deps.exits);
         let now = self.deps.clock.now();
         let page = self.deps.runtime.spawn_blocking(move || {
             page(&*spool, &message.filter, message.after, now).map(|found| Page {
-                lines: found.lines.iter().map(|f| line(&name, f)).collect(),
+                lines: found.lines.iter().map(|f| line(&name, &exits, f)).collect(),
                 next: found.next,
             })
         });
@@ -86,9 +88,10 @@ impl Handler<ShowMessage> for QueueActor {
 
     fn handle(&mut self, message: ShowMessage, _: &mut Context<Self>) -> Self::Result {
         let (spool, name) = (Arc::clone(&self.deps.spool), self.deps.name.clone());
+        let exits = Arc::clone(&self.deps.exits);
         let now = self.deps.clock.now();
         let view = self.deps.runtime.spawn_blocking(move || {
-            Ok(spool.load(message.id)?.map(|stored| view(&name, stored, now)))
+            Ok(spool.load(message.id)?.map(|stored| view(&name, &exits, stored, now)))
         });
         Box::pin(async move {
             view.await.map_err(|e| e.to_string())?.map_err(|e: SpoolError| e.to_string())
@@ -96,7 +99,7 @@ impl Handler<ShowMessage> for QueueActor {
     }
 }
 
-fn view(queue: &str, stored: Stored, now: Timestamp) -> MessageView {
+fn view(queue: &str, exits: &[Way], stored: Stored, now: Timestamp) -> MessageView {
     let mut found = Vec::new();
     collect(&stored, &Filter::default(), now, &mut found);
     let recipients = stored.recipients.iter().map(|(batch, _, record)| {
@@ -119,112 +122,28 @@ fn view(queue: &str, stored: Stored, now: Timestamp) -> MessageView {
     MessageView {
         queue: queue.to_string(),
         recipients: recipients.collect(),
-        batches: found.iter().map(|f| line(queue, f)).collect(),
+        batches: found.iter().map(|f| line(queue, exits, f)).collect(),
         envelope: stored.envelope.envelope,
     }
 }
 
-impl Handler<RetryNow> for QueueActor {
-    type Result = ResponseFuture<Result<Affected, String>>;
-
-    fn handle(&mut self, message: RetryNow, ctx: &mut Context<Self>) -> Self::Result {
-        let (spool, clock) = (Arc::clone(&self.deps.spool), self.deps.clock.clone());
-        let me = ctx.address();
-        let run = self.deps.runtime.spawn(async move {
-            let mut affected = Affected::default();
-            let mut after = None;
-            loop {
-                let (reader, filter, now) =
-                    (Arc::clone(&spool), message.filter.clone(), clock.now());
-                let found =
-                    tokio::task::spawn_blocking(move || page(&*reader, &filter, after, now))
-                        .await
-                        .map_err(|e| e.to_string())?
-                        .map_err(|e| e.to_string())?;
-                for found in found.lines {
-                    affected.matched += 1;
-                    if retry(&spool, found.batch, now, &me).await? {
-                        affected.changed += 1;
-                    }
-                }
-                match found.next {
-                    Some(next) => after = Some(next),
-                    None => return Ok(affected),
-                }
-            }
-        });
-        Box::pin(async move { run.await.map_err(|e| e.to_string())? })
-    }
-}
-
-async fn retry(
-    spool: &Arc<dyn Spool>,
-    batch: BatchId,
-    now: Timestamp,
-    me: &Addr<QueueActor>,
-) -> Result<bool, String> {
-    match spool.retry_now(batch, now).await {
-        Ok(true) => {
-            me.do_send(Wake { batch, due: now });
-            Ok(true)
-        }
-        Ok(false) => {
-            // Due already, perhaps: then it is looked for, wherever it is.
-            me.do_send(Wake { batch, due: Timestamp::ZERO });
-            Ok(false)
-        }
-        Err(SpoolError::NotFound) => Ok(false),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Operator's task -> Queue: this batch is due earlier than the schedule was read.
-struct Wake {
-    batch: BatchId,
-    due: Timestamp,
-}
-
-impl Message for Wake {
-    type Result = ();
-}
-
-impl Handler<Wake> for QueueActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Wake, ctx: &mut Context<Self>) {
-        let Wake { batch, due } = message;
-        if matches!(self.state.known.get(&batch), Some(Stage::Wheel)) {
-            let place = self.state.wheel.keys().find(|(_, b)| *b == batch).copied();
-            if let Some(destination) = place.and_then(|key| self.state.wheel.remove(&key)) {
-                self.state.known.insert(batch, Stage::Ready);
-                self.state.ready.push(destination, batch);
-            }
-        }
-        if !self.state.known.contains_key(&batch) {
-            // Not in hand: the schedule is read again from its new place.
-            self.read_again_from(due);
-            self.read_ahead(ctx);
-        }
-        self.pump(ctx);
-    }
-}
-
 /// A batch that matched.
-struct Found {
-    batch: BatchId,
-    record: BatchRecord,
+pub(super) struct Found {
+    pub batch: BatchId,
+    pub record: BatchRecord,
+    pub route: Route,
     recipients: Vec<String>,
     from: String,
     size: u64,
     arrived: Timestamp,
 }
 
-struct FoundPage {
-    lines: Vec<Found>,
-    next: Option<EnvelopeId>,
+pub(super) struct FoundPage {
+    pub lines: Vec<Found>,
+    pub next: Option<EnvelopeId>,
 }
 
-fn page(
+pub(super) fn page(
     spool: &dyn Spool,
     filter: &Filter,
     after: Option<EnvelopeId>,
@@ -241,8 +160,11 @@ fn page(
     let next = ids.last().copied().filter(|_| more);
     let mut lines = Vec::new();
     for id in ids {
-        if let Some(stored) = spool.load(id)? {
-            collect(&stored, filter, now, &mut lines);
+        match spool.load(id) {
+            Ok(Some(stored)) => collect(&stored, filter, now, &mut lines),
+            // It came to its end meanwhile; or its record is damaged, which `status` says, and keeps nobody else out.
+            Ok(None) | Err(SpoolError::Damaged(_)) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(FoundPage { lines, next })
@@ -261,6 +183,7 @@ fn collect(stored: &Stored, filter: &Filter, now: Timestamp, lines: &mut Vec<Fou
             lines.push(Found {
                 batch: BatchId { envelope: envelope.id, index: *index },
                 record: record.clone(),
+                route: envelope.route.clone(),
                 recipients: recipients.iter().map(ToString::to_string).collect(),
                 from: envelope.from.as_str().to_string(),
                 size: envelope.size,
@@ -270,11 +193,13 @@ fn collect(stored: &Stored, filter: &Filter, now: Timestamp, lines: &mut Vec<Fou
     }
 }
 
-fn line(queue: &str, found: &Found) -> BatchLine {
+fn line(queue: &str, exits: &[Way], found: &Found) -> BatchLine {
     let record = &found.record;
+    let missing = |target: &String| exits.iter().all(|way| way.name != *target);
     let state = match (&record.hold, &record.lease) {
-        (Some(_), _) => "held",
-        (None, Some(_)) => "delivering",
+        // Marked, it is held when the attempt ends.
+        (_, Some(_)) => "delivering",
+        (Some(_), None) => "held",
         (None, None) => "waiting",
     };
     BatchLine {
@@ -290,5 +215,12 @@ fn line(queue: &str, found: &Found) -> BatchLine {
         due: record.due.rfc3339(),
         last_failure: record.last_failure.as_ref().map(ToString::to_string),
         reason: record.last_failure.as_ref().map(|failure| failure.cause.word().to_string()),
+        hold: record.hold.as_ref().map(|hold| HoldLine {
+            reason: hold.reason.clone(),
+            by: hold.by.clone(),
+            since: hold.since.rfc3339(),
+        }),
+        target_missing: record.rerouted.as_ref().is_some_and(missing),
+        rerouted: record.rerouted.clone(),
     }
 }

@@ -11,13 +11,14 @@ use posthaste_edge::spool::{Spool, SpoolError};
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
 use posthaste_mail::bounce::news::may_come;
-use posthaste_mail::envelope::Ret;
+use posthaste_mail::dice::Dice;
+use posthaste_mail::envelope::{Envelope, Ret};
 use posthaste_mail::header::Header;
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
 use posthaste_mail::pipeline::Refusal;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{End, Ended, Report, Settlement};
-use posthaste_mail::queue::record::{BatchId, EnvelopeRecord, RecipientRecord};
+use posthaste_mail::queue::record::{BatchId, BatchRecord, EnvelopeRecord, RecipientRecord};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
 
@@ -72,15 +73,15 @@ impl QueueActor {
 }
 
 /// An attempt that is in the books.
-struct Written {
-    settlement: Settlement,
+pub(super) struct Written {
+    pub settlement: Settlement,
     /// The message has a sender, who can be told.
-    has_sender: bool,
+    pub has_sender: bool,
 }
 
 /// Why an attempt could not be brought into the books.
 #[derive(Debug)]
-enum Unsettled {
+pub(super) enum Unsettled {
     Spool(SpoolError),
     /// The `bounce` pipeline cannot say now where the notification goes.
     NoWay(String),
@@ -122,21 +123,41 @@ async fn write(
         let settlement = deps.spool.settle(report, silent, now, seed).await?;
         return Ok(Written { settlement, has_sender: true });
     }
-    let prospect = look(&deps, &report, now).await?;
+    let (books, plan) = (report.clone(), deps.plan.clone());
+    let worth = move |envelope: &Envelope, record: &BatchRecord, people: &People| {
+        may_come(envelope, record, people, &books, &plan, now)
+    };
+    let prospect = look(&deps, report.lease.batch, worth).await?;
     let has_sender = prospect.has_sender;
-    let settlement = match (deps.bounce, prospect.material) {
-        (Some(ways), Some(Material { original, whole, routed })) => {
-            if let Err(refusal) = routed.as_ref()
-                && !refusal.is_permanent()
-            {
-                return Err(Unsettled::NoWay(told(refusal)));
-            }
-            let writer = Writer { ways, routed, original, whole, now, dice, made };
+    let settlement = match writer(&deps, prospect, now, dice, &made)? {
+        Some(writer) => {
             deps.spool.settle_with(report, deps.plan, now, seed, writer.notices()).await?
         }
-        (None, _) | (_, None) => deps.spool.settle(report, silent, now, seed).await?,
+        None => deps.spool.settle(report, silent, now, seed).await?,
     };
     Ok(Written { settlement, has_sender })
+}
+
+/// Who writes the notification; `None`: there is none to write. An answer of the pipeline that may be another later is an error.
+pub(super) fn writer(
+    deps: &Deps,
+    prospect: Prospect,
+    now: Timestamp,
+    dice: Dice,
+    made: &Arc<Mutex<Made>>,
+) -> Result<Option<Writer>, Unsettled> {
+    let (Some(ways), Some(Material { original, whole, routed })) =
+        (&deps.bounce, prospect.material)
+    else {
+        return Ok(None);
+    };
+    if let Err(refusal) = routed.as_ref()
+        && !refusal.is_permanent()
+    {
+        return Err(Unsettled::NoWay(told(refusal)));
+    }
+    let (ways, made) = (Arc::clone(ways), Arc::clone(made));
+    Ok(Some(Writer { ways, routed, original, whole, now, dice, made }))
 }
 
 /// The next server reports, if anybody is to be told.
@@ -150,8 +171,8 @@ fn is_passed_on(outcome: &Outcome) -> bool {
 }
 
 /// What is known before the attempt is settled.
-struct Prospect {
-    has_sender: bool,
+pub(super) struct Prospect {
+    pub has_sender: bool,
     /// Only when a notification may come of it.
     material: Option<Material>,
 }
@@ -164,11 +185,16 @@ struct Material {
     routed: Result<Vec<(Way, Mailbox)>, Refusal>,
 }
 
+type People = [(u32, RecipientRecord)];
+
 /// Looks whether there may be something to tell, and gets together what that needs: off the spool's writing thread, and off ours.
-async fn look(deps: &Deps, report: &Report, now: Timestamp) -> Result<Prospect, Unsettled> {
-    let (deps, report) = (deps.clone(), report.clone());
+pub(super) async fn look(
+    deps: &Deps,
+    batch: BatchId,
+    worth: impl FnOnce(&Envelope, &BatchRecord, &People) -> bool + Send + 'static,
+) -> Result<Prospect, Unsettled> {
+    let deps = deps.clone();
     let looked = tokio::task::spawn_blocking(move || {
-        let batch = report.lease.batch;
         let stored = match deps.spool.load(batch.envelope) {
             Ok(Some(stored)) => stored,
             Ok(None) => return Err(SpoolError::NotFound.into()),
@@ -193,7 +219,7 @@ async fn look(deps: &Deps, report: &Report, now: Timestamp) -> Result<Prospect, 
             .filter(|(of, _, _)| *of == batch.index)
             .map(|(_, index, record)| (*index, record.clone()))
             .collect();
-        if !may_come(envelope, record, &people, &report, &deps.plan, now) {
+        if !worth(envelope, record, &people) {
             return nothing;
         }
         let routed = ways.route(sender);
@@ -249,6 +275,7 @@ impl Handler<SettleEnded> for QueueActor {
                 self.state.known.remove(&batch);
                 self.settled(batch, &written);
                 self.noted(batch, made, tries, &written);
+                self.look_again(batch, ctx);
                 return self.pump(ctx);
             }
             Err(error) => error,
@@ -261,6 +288,7 @@ impl Handler<SettleEnded> for QueueActor {
             }
             None => {
                 self.state.known.remove(&batch);
+                self.look_again(batch, ctx);
                 if let Unsettled::Spool(error) = error
                     && error != SpoolError::NotFound
                 {
@@ -298,7 +326,7 @@ const TRIES_WITH_NOTICE: u32 = 10;
 
 impl QueueActor {
     /// What senders were told, or were not.
-    fn noted(&mut self, batch: BatchId, made: Made, tries: u32, written: &Written) {
+    pub(super) fn noted(&mut self, batch: BatchId, made: Made, tries: u32, written: &Written) {
         for note in made.notes {
             info!(self.deps.log, "notification made"; "id" => %batch.envelope, "dsn_id" => %note.id,
                 "recipient" => note.to, "tells" => note.tells, "way" => note.way);
@@ -316,7 +344,7 @@ impl QueueActor {
         }
     }
 
-    fn settled(&mut self, batch: BatchId, written: &Written) {
+    pub(super) fn settled(&mut self, batch: BatchId, written: &Written) {
         let settlement = &written.settlement;
         let trace = Arc::clone(&self.deps.trace);
         let name = &self.deps.name;
@@ -345,6 +373,11 @@ impl QueueActor {
                     }
                     (word, failure.to_string())
                 }
+                End::Dropped => {
+                    info!(self.deps.log, "recipient dropped"; "id" => %batch.envelope,
+                        "recipient" => &recipient);
+                    ("dropped", String::new())
+                }
             };
             let event = Event::Ended { recipient, end: end.to_string(), text };
             trace.note(name, batch.envelope, event);
@@ -352,6 +385,12 @@ impl QueueActor {
         let unknown = |(_, failure): &&(u32, Failure)| failure.cause == Cause::UnknownAfterDot;
         self.state.counters.unknown += settlement.waiting.iter().filter(unknown).count() as u64;
         match &settlement.batch {
+            Some(BatchRecord { hold: Some(hold), destination, attempts, .. }) => {
+                self.state.counters.deferred += 1;
+                info!(self.deps.log, "held"; "id" => %batch.envelope,
+                    "destination" => %destination, "attempts" => attempts, "by" => &hold.by,
+                    "why" => &hold.reason, "recipients" => settlement.waiting.len());
+            }
             Some(record) => {
                 self.state.counters.deferred += 1;
                 info!(self.deps.log, "will retry"; "id" => %batch.envelope,
