@@ -95,6 +95,18 @@ impl Client {
         understood(self.ask(method, params)?)
     }
 
+    /// As `ask_for`, for what takes as long as there is mail: a hundred thousand notifications, say.
+    pub fn ask_patiently<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        params: impl Serialize,
+    ) -> Result<T, Error> {
+        self.wait_for(None)?;
+        let answer = self.ask_for(method, params);
+        self.wait_for(Some(ANSWER))?;
+        answer
+    }
+
     /// Asks for a listing.
     pub fn list(&mut self, method: &str, params: impl Serialize) -> Result<Listing<'_>, Error> {
         let request = self.request(method, params)?;

@@ -1,4 +1,4 @@
-//! What is done to spools without the daemon: look, rebuild, take out, put in.
+//! What needs the configuration and no daemon: spools are looked at, rebuilt, taken out and put in; retry plans are told.
 //!
 //! Each spool is locked while it is worked on, so that none of this meets a daemon. What is found is told to `Say`, in words fit for a
 //! line; nothing is logged.
@@ -14,9 +14,12 @@ pub use posthaste_edge::spool::{Findings, Rebuilt, SpoolError};
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::archive::{Archived, Line, PIECE, VERSION, decoded};
 use posthaste_mail::queue::lease::Boot;
+use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::time::Timestamp;
 
 use crate::Options;
 use crate::configuration::{self, TargetSettings};
+use crate::targets::queue::settings::QueueSettings;
 
 /// A queue and where its spool is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,22 +56,35 @@ impl std::fmt::Display for Stopped {
 
 /// The spools of the configuration, or the one of a queue.
 pub fn places(options: &Options, queue: Option<&str>) -> Result<Vec<Place>, Stopped> {
+    let places = of_queues(options, queue, |settings| settings.location)?;
+    Ok(places.into_iter().map(|(queue, location)| Place { queue, location }).collect())
+}
+
+/// What is wanted of the settings of each queue, with its name.
+fn of_queues<T>(
+    options: &Options,
+    queue: Option<&str>,
+    wanted: impl Fn(QueueSettings) -> T,
+) -> Result<Vec<(String, T)>, Stopped> {
     let read = configuration::read(&options.config, &options.overrides);
     let Some(configuration) = read.configuration else {
         let problems = read.problems.iter().map(ToString::to_string).collect();
         return Err(Stopped::Configuration(problems));
     };
     let all = configuration.targets.into_iter().filter_map(|target| match target.settings {
-        Some(TargetSettings::Queue(settings)) => {
-            Some(Place { queue: target.name, location: settings.location })
-        }
+        Some(TargetSettings::Queue(settings)) => Some((target.name, wanted(*settings))),
         Some(TargetSettings::Remote(_) | TargetSettings::Dummy) | None => None,
     });
-    let places: Vec<Place> = all.filter(|p| queue.is_none_or(|queue| p.queue == queue)).collect();
+    let found: Vec<_> = all.filter(|(name, _)| queue.is_none_or(|queue| name == queue)).collect();
     match queue {
-        Some(queue) if places.is_empty() => Err(Stopped::NoQueue(queue.to_string())),
-        _ => Ok(places),
+        Some(queue) if found.is_empty() => Err(Stopped::NoQueue(queue.to_string())),
+        _ => Ok(found),
     }
+}
+
+/// The retry plans of the configuration's queues, or of the one.
+pub fn plans(options: &Options, queue: Option<&str>) -> Result<Vec<(String, Plan)>, Stopped> {
+    of_queues(options, queue, |settings| settings.plan)
 }
 
 impl Place {
@@ -258,6 +274,11 @@ impl Lines<'_> {
     fn wrong(&self, what: String) -> Stopped {
         Stopped::Line(self.number, what)
     }
+}
+
+/// The clock of the commands.
+pub fn now() -> Timestamp {
+    Clock::system().now()
 }
 
 fn boot() -> Boot {

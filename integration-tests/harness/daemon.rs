@@ -149,6 +149,15 @@ impl Daemon {
         said
     }
 
+    /// Runs a verb that may find nothing to do (exit 1).
+    pub fn said_or_nothing(&self, words: &[&str]) -> String {
+        let output = self.cli(words);
+        let (said, complaint) = (text(&output.stdout), text(&output.stderr));
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{words:?}: {said}{complaint}");
+        assert!(complaint.is_empty(), "{words:?}: {complaint}");
+        said
+    }
+
     /// `posthaste send`: hands the content over and returns the queue id, the last word printed.
     pub fn send(&self, from: &str, to: &[&str], content: &[u8]) -> String {
         let file = self.area.join(format!("send-{}.eml", unique()));

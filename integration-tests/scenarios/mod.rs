@@ -13,6 +13,8 @@ mod notifications_of_delay;
 mod notifications_of_failure;
 mod notifications_of_success;
 mod operator_socket_takes_garbage;
+mod operator_verbs;
+mod operator_verbs_at_full_speed;
 mod panics_lose_nothing;
 mod peers_dialogue;
 mod peers_dns;

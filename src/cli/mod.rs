@@ -5,6 +5,7 @@ mod log;
 mod ps;
 mod queue;
 mod reach;
+mod retry_plan;
 mod run;
 mod send;
 mod sendmail;
@@ -81,6 +82,7 @@ enum Verb {
     Trace(trace::Trace),
     #[command(subcommand)]
     Log(log::Log),
+    RetryPlan(retry_plan::RetryPlan),
     Shutdown(shutdown::Shutdown),
     #[command(subcommand)]
     Spool(spool::Spool),
@@ -109,6 +111,7 @@ pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
         Verb::Queue(verb) => verb.perform(&reach, console),
         Verb::Trace(verb) => verb.perform(&reach, console),
         Verb::Log(verb) => verb.perform(&reach, console),
+        Verb::RetryPlan(verb) => verb.perform(&reach, console),
         Verb::Shutdown(verb) => verb.perform(&reach, console),
         Verb::Spool(verb) => verb.perform(&reach, console),
     };

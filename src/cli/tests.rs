@@ -81,6 +81,12 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p queue show 00000000000000000000000000",
         "p queue retry 00000000000000000000000000 -",
         "p queue retry --yes",
+        "p queue hold --domain x --reason because --failure timeout",
+        "p queue release --held",
+        "p queue fail - --yes",
+        "p queue drop --yes",
+        "p queue reroute relay 00000000000000000000000000 --yes",
+        "p retry-plan --queue q --json",
         "p trace",
         "p trace 00000000000000000000000000 --json",
         "p trace --domain example.org --follow",
@@ -103,7 +109,8 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p queue list nonsense",
         "p queue show",
         "p queue show 1",
-        "p queue drop --yes",
+        "p queue reroute --yes",
+        "p queue show --yes",
         "p trace 00000000000000000000000000 --domain example.org",
         "p log debug maybe",
         "p shutdown --drain soon",
@@ -128,8 +135,8 @@ fn help_is_output_and_wrong_words_are_complaints() {
     }
     let hidden = run(&["posthaste", "run", "--help"], "").output;
     assert!(!hidden.contains("debug-faults"), "{hidden}");
-    let ran = run(&["posthaste", "queue", "drop"], "");
-    assert!(ran.code == 2 && ran.output.is_empty() && ran.complaints.contains("drop"));
+    let ran = run(&["posthaste", "queue", "eat"], "");
+    assert!(ran.code == 2 && ran.output.is_empty() && ran.complaints.contains("eat"));
     assert_eq!(run(&["posthaste"], "").code, 2);
     assert_eq!(run(&["posthaste", "--version"], "").code, 0);
     for words in [&["sendmail", "-bs"][..], &["posthaste", "sendmail", "-bs"], &["sendmail"]] {
@@ -189,22 +196,104 @@ fn a_filter_that_matches_nothing_is_1_and_an_empty_queue_is_not() {
     assert_eq!(ran.code, 0);
 }
 
-#[test]
-fn everything_is_tried_again_only_with_yes() {
-    for words in
-        [&["posthaste", "queue", "retry"][..], &["posthaste", "queue", "retry", "--queue", "q"]]
-    {
-        let ran = run(words, "");
-        assert!(ran.code == 2 && ran.complaints.contains("--yes"), "{}", ran.complaints);
+/// What the daemon of these tests says to an act: so many matched, two changed, one in delivery.
+fn affected(matched: u64) -> impl Fn(&Value) -> String + Send + 'static {
+    move |request: &Value| {
+        result(request, json!({ "matched": matched, "changed": 2, "delivering": 1 }))
     }
-    let some = |matched| {
-        move |request: &Value| result(request, json!({ "matched": matched, "changed": 2 }))
-    };
-    let (ran, asked) = says("queue retry --yes", some(3));
-    assert_eq!((ran.code, ran.output.as_str()), (0, "3 matched, 2 tried again now\n"));
+}
+
+#[test]
+fn everything_is_changed_only_with_yes() {
+    for words in [
+        "queue retry",
+        "queue retry --queue q",
+        "queue hold --reason why",
+        "queue release --queue q",
+        "queue fail --domain example.org",
+        "queue drop 00000000000000000000000000",
+        "queue reroute relay --from a",
+    ] {
+        let (ran, asked) = says(words, affected(3));
+        assert_eq!(ran.code, 1, "{words}");
+        assert!(ran.output.starts_with("3 matched, 2 would be "), "{words}: {}", ran.output);
+        assert!(ran.output.contains("nothing was changed: add --yes"), "{words}: {}", ran.output);
+        assert_eq!((asked.len(), &asked[0]["params"]["count_only"]), (1, &json!(true)), "{words}");
+        let (ran, asked) = says(&format!("{words} --yes"), affected(3));
+        assert_eq!((ran.code, asked.len()), (0, 1), "{words}");
+        assert!(ran.output.contains(", 1 delivering now"), "{words}: {}", ran.output);
+        assert_eq!(asked[0]["params"]["count_only"], Value::Null, "{words}");
+    }
+}
+
+#[test]
+fn what_is_filtered_and_undone_easily_needs_no_yes() {
+    let (ran, asked) = says("queue retry --domain example.org", affected(3));
+    let said = "3 matched, 2 tried again now, 1 delivering now\n";
+    assert_eq!((ran.code, ran.output.as_str()), (0, said));
     assert_eq!(asked[0]["method"], "queue.retry");
-    let (ran, _) = says("queue retry --domain example.org", some(0));
-    assert_eq!(ran.code, 1);
+    let (ran, _) = says("queue release --held --from x", affected(0));
+    assert_eq!(ran.code, 1); // nothing matched
+}
+
+#[test]
+fn why_it_is_held_is_not_why_it_failed() {
+    let (_, asked) =
+        says("queue hold --domain x.test --reason busy --failure timeout", affected(1));
+    assert_eq!(asked[0]["method"], "queue.hold");
+    let params = &asked[0]["params"];
+    assert_eq!((&params["because"], &params["reason"]), (&json!("busy"), &json!("timeout")));
+    for reason in ["--reason", "--failure"] {
+        let (_, asked) = says(&format!("queue drop {reason} timeout --yes"), affected(1));
+        assert_eq!(asked[0]["params"]["reason"], "timeout");
+    }
+    let (_, asked) = says("queue reroute &relay --held --yes", affected(1));
+    assert_eq!(asked[0]["params"]["target"], "relay");
+}
+
+#[test]
+fn what_could_not_be_changed_is_to_be_tried_again() {
+    let answer = json!({ "matched": 2, "changed": 1, "failed": 1, "why": "451 x\u{1b}[2J" });
+    let (ran, _) = says("queue fail --held --yes", move |request| result(request, answer.clone()));
+    assert_eq!(ran.code, 75);
+    let lines = "2 matched, 1 failed\n1 could not be changed now, try again: 451 x\\u{1b}[2J\n";
+    assert_eq!(ran.output, lines);
+}
+
+#[test]
+fn the_retry_plan_is_that_of_the_manual() {
+    let file = std::env::temp_dir().join(format!("posthaste-plan-{}.conf", std::process::id()));
+    let text = "hostname a.test\ntarget.queue q {\n target dummy\n}\n\
+        target.queue brisk {\n target dummy\n initial_retry_time 1m\n max_age 5m\n}\n";
+    std::fs::write(&file, text).unwrap();
+    let config = file.to_str().unwrap();
+    let plan =
+        |more: &[&str]| run(&[&["posthaste", "--config", config, "retry-plan"], more].concat(), "");
+    let ran = plan(&["--queue", "q"]);
+    let mut lines = ran.output.lines();
+    assert_eq!((ran.code, lines.next()), (0, Some("q: max_tries 20, max_retry_time 720.0 min")));
+    // Attempt, delay and age: columns of the table in the manual, which a test of the schedule holds against the code.
+    let manual = include_str!("../../docs/directives.md");
+    let (_, table) = manual.split_once("| attempt | delay | since acceptance |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let numbers = |line: &str| -> Vec<String> {
+        let word = |word: &&str| word.parse::<f64>().is_ok();
+        line.split_whitespace().filter(word).map(str::to_string).collect()
+    };
+    let rows: Vec<_> = rows.map(numbers).collect();
+    assert_eq!(lines.skip(1).map(numbers).collect::<Vec<_>>(), rows);
+    assert_eq!(rows.len(), 20);
+    let ran = plan(&["--queue", "brisk", "--json"]);
+    let attempts: Vec<Value> =
+        ran.output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ages: Vec<_> = attempts.iter().map(|a| a["age_seconds"].as_f64().unwrap()).collect();
+    assert_eq!(ages, [0.0, 72.0, 158.4, 262.08, 386.496]); // the first after max_age ends it
+    assert_eq!(attempts[0]["max_age_seconds"], 300.0);
+    assert_eq!(plan(&["--queue", "nowhere"]).code, 1);
+    assert!(plan(&[]).output.contains("\n\nbrisk: "));
+    std::fs::write(&file, "nonsense {").unwrap();
+    assert_eq!(plan(&[]).code, 78);
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]

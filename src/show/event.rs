@@ -61,6 +61,10 @@ fn told(event: &Event) -> (Tone, &str, String) {
             };
             (tone, "ended", format!("{recipient}: {end} {text}"))
         }
+        Event::Operator { destination, act, by, text } => {
+            let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+            (Tone::Waiting, "operator", format!("{act} by {by}, to {destination}{text}"))
+        }
         Event::Removed => (Tone::Plain, "removed", "from the queue".to_string()),
     }
 }

@@ -100,7 +100,7 @@ fn flags(envelope: &Envelope) -> String {
         TlsWish::Waived => Some("tls-required-no"),
     };
     let route = match envelope.route {
-        Route::Target => None,
+        Route::Target | Route::Rerouted { .. } => None,
         Route::Bounce { .. } => Some("notification"),
     };
     let words = [

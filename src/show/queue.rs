@@ -2,7 +2,7 @@
 
 use std::io;
 
-use posthaste_mail::admin::answer::BatchLine;
+use posthaste_mail::admin::answer::{BatchLine, HoldLine};
 
 use crate::show::amount::{moment, size};
 use crate::show::page::{Page, Tone};
@@ -52,13 +52,27 @@ impl Batches {
     }
 }
 
-/// Why it still waits: in a word, then in full.
+/// Why it still waits: what an operator did, then the last failure, in a word and in full.
 pub fn why(batch: &BatchLine) -> String {
-    match (&batch.reason, &batch.last_failure) {
+    let failure = match (&batch.reason, &batch.last_failure) {
         (Some(reason), Some(failure)) => format!("{reason}, {failure}"),
         (None, Some(failure)) => failure.clone(),
         (_, None) => String::new(),
-    }
+    };
+    let parts = [batch.hold.as_ref().map(held), rerouted(batch), Some(failure)];
+    let parts: Vec<String> = parts.into_iter().flatten().filter(|p| !p.is_empty()).collect();
+    parts.join("; ")
+}
+
+/// `held by uid 0 since 2026-11-24T03:12:00Z: customer asked`
+fn held(hold: &HoldLine) -> String {
+    format!("held by {} since {}: {}", hold.by, moment(&hold.since), hold.reason)
+}
+
+fn rerouted(batch: &BatchLine) -> Option<String> {
+    let target = batch.rerouted.as_ref()?;
+    let missing = if batch.target_missing { ", which is not in the configuration" } else { "" };
+    Some(format!("rerouted to {target}{missing}"))
 }
 
 /// A reverse path; the null one as SMTP writes it.
@@ -103,7 +117,32 @@ pub mod tests {
             due: "2026-11-24T03:30:00.000Z".into(),
             last_failure: Some("mx said: 451 4.7.1 later\u{1b}[2J".into()),
             reason: Some("refused".into()),
+            hold: None,
+            rerouted: None,
+            target_missing: false,
         }
+    }
+
+    #[test]
+    fn what_an_operator_did_comes_first() {
+        let hold = HoldLine {
+            reason: "customer asked".into(),
+            by: "uid 0".into(),
+            since: "2026-11-24T03:12:00.123Z".into(),
+        };
+        let rerouted = Some("relay".to_string());
+        let failed = "refused, mx said: 451 4.7.1 later\u{1b}[2J";
+        let held = "held by uid 0 since 2026-11-24T03:12:00Z: customer asked";
+        let both = BatchLine { hold: Some(hold), rerouted, ..batch() };
+        assert_eq!(why(&both), format!("{held}; rerouted to relay; {failed}"));
+        let gone = BatchLine {
+            target_missing: true,
+            hold: None,
+            last_failure: None,
+            reason: None,
+            ..both
+        };
+        assert_eq!(why(&gone), "rerouted to relay, which is not in the configuration");
     }
 
     #[test]

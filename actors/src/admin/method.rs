@@ -193,7 +193,8 @@ async fn act(
     desk: &Desk,
 ) -> Answer {
     let act = read.map_err(Fault::params)?;
-    let queues: Vec<_> = desk.queues.iter().filter(|q| act.filter.wants_queue(&q.name)).collect();
+    let mut queues: Vec<_> =
+        desk.queues.iter().filter(|q| act.filter.wants_queue(&q.name)).collect();
     if let Some(name) = act.filter.queue.as_ref().filter(|_| queues.is_empty()) {
         return Err(Fault::refused(format!("no queue {name}")));
     }
@@ -203,9 +204,10 @@ async fn act(
             let known = desk.targets.join(", ");
             return Err(Fault::refused(format!("no target {target}; there are: {known}")));
         }
-        if queues.iter().any(|queue| queue.name == *target) {
-            let text = format!("queue {target} cannot be rerouted to itself, name others by queue");
-            return Err(Fault::refused(text));
+        // What is there already is where it should be.
+        queues.retain(|queue| queue.name != *target);
+        if queues.is_empty() {
+            return Err(Fault::refused(format!("queue {target} cannot be rerouted to itself")));
         }
     }
     let mut total = Affected::default();

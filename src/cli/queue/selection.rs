@@ -17,6 +17,23 @@ const IDS_A_REQUEST: usize = 10_000;
 
 #[derive(Debug, Default, Args)]
 pub struct Selection {
+    #[command(flatten)]
+    which: Which,
+    /// Last failure: its word, or part of its code and text
+    #[arg(long, value_name = "TEXT", visible_alias = "failure")]
+    reason: Option<String>,
+}
+
+impl Selection {
+    /// The filters to be sent one after another; none at all when standard input has no ids, which must not mean everything.
+    pub fn filters(&self, input: &mut dyn BufRead) -> Result<Vec<Filter>, Failure> {
+        self.which.filters(self.reason.as_ref(), input)
+    }
+}
+
+/// The filter but for the last failure, which has another name where `--reason` is why something is done.
+#[derive(Debug, Default, Args)]
+pub struct Which {
     /// Queue ids; '-' reads them from standard input
     #[arg(value_name = "ID|-")]
     words: Vec<Word>,
@@ -32,9 +49,6 @@ pub struct Selection {
     /// Destination, exactly
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
-    /// Last failure: its word, or part of its code and text
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// In the queue for at least this long: 90m, 3h, 2d
     #[arg(long, value_name = "D", value_parser = span::parse)]
     older: Option<Duration>,
@@ -65,9 +79,13 @@ impl FromStr for Word {
     }
 }
 
-impl Selection {
-    /// The filters to be sent one after another; none at all when standard input has no ids, which must not mean everything.
-    pub fn filters(&self, input: &mut dyn BufRead) -> Result<Vec<Filter>, Failure> {
+impl Which {
+    /// As `Selection::filters`.
+    pub fn filters(
+        &self,
+        failure: Option<&String>,
+        input: &mut dyn BufRead,
+    ) -> Result<Vec<Filter>, Failure> {
         let mut ids = self.id.clone();
         let mut named = !ids.is_empty();
         for word in &self.words {
@@ -85,7 +103,7 @@ impl Selection {
             from: self.from.clone(),
             to: self.to.clone(),
             domain: self.domain.clone(),
-            reason: self.reason.clone(),
+            reason: failure.cloned(),
             older: self.older.map(|span| span.as_secs()),
             tries: self.tries,
             held: self.held,
@@ -118,7 +136,8 @@ mod tests {
 
     fn filters(words: &[&str], input: &str) -> Result<Vec<Filter>, Failure> {
         let words = words.iter().map(|word| word.parse().unwrap()).collect();
-        Selection { words, ..Selection::default() }.filters(&mut input.as_bytes())
+        let which = Which { words, ..Which::default() };
+        Selection { which, reason: None }.filters(&mut input.as_bytes())
     }
 
     fn ids(list: &[&str]) -> Vec<EnvelopeId> {
