@@ -17,6 +17,8 @@ const MESSAGES: usize = 400;
 #[test]
 fn every_recipient_is_served_once_or_dropped() {
     let outbound = Outbound::start_with("full_speed", &[], |config| {
+        // Every order to try again is an attempt: nobody is to be given up for it.
+        config.queue.push_str("\nmax_tries 1000000");
         config.global.push_str(&format!(
             "\ntarget.remote relay {{
                 port {}
@@ -71,16 +73,20 @@ fn every_recipient_is_served_once_or_dropped() {
         daemon.said_or_nothing(&["queue", "drop", "--yes"]);
         daemon.has_nothing_left()
     });
-    let log = daemon.log();
     let recipient = |line: &str| -> Option<String> {
         let (_, rest) = line.split_once("recipient: ")?;
         Some(rest.split([',', ' ']).next()?.to_owned())
     };
-    let dropped: HashSet<String> = log
-        .lines()
-        .filter(|line| line.contains("recipient dropped"))
-        .filter_map(recipient)
-        .collect();
+    let dropped = || -> HashSet<String> {
+        let log = daemon.log();
+        let lines = log.lines().filter(|line| line.contains("recipient dropped"));
+        lines.filter_map(recipient).collect()
+    };
+    // The log is written a moment later.
+    wait_until("everybody was served or dropped", AFTER_RETRIES, || {
+        dropped().len() + sink.count() >= MESSAGES
+    });
+    let (dropped, log) = (dropped(), daemon.log());
     let served: Vec<String> = sink
         .transactions()
         .iter()

@@ -273,6 +273,9 @@ fn split(
     // Without a recipient that waits and can be read there is nothing to group: the destination stays.
     let first = parts.next().map_or_else(|| before.destination.clone(), |(key, _)| key);
     replace_batch(draft, id, before, &BatchRecord { destination: first, ..after.clone() })?;
+    if parts.len() == 0 {
+        return Ok(());
+    }
     let mut last = highest_number(draft, id.envelope)?;
     for (destination, recipients) in parts {
         last = last.saturating_add(1);

@@ -47,6 +47,22 @@ impl Filter {
         *self == Filter { queue: self.queue.clone(), ..Filter::default() }
     }
 
+    /// For batches that were found by their ids.
+    #[must_use]
+    pub fn without_ids(&self) -> Filter {
+        Filter {
+            queue: self.queue.clone(),
+            id: Vec::new(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            domain: self.domain.clone(),
+            reason: self.reason.clone(),
+            older: self.older,
+            tries: self.tries,
+            held: self.held,
+        }
+    }
+
     pub fn wants_queue(&self, name: &str) -> bool {
         self.queue.as_ref().is_none_or(|wanted| wanted == name)
     }

@@ -64,8 +64,8 @@ enum Wish {
 
 impl Wish {
     fn of(deps: &Deps, verb: &Verb, filter: &Filter, by: &str) -> Result<Wish, Unable> {
-        let amend = |what| Ok(Wish::Amend(Arc::new(Order { what, which: filter.clone() })));
-        let finish = |what| Ok(Wish::Finish(Arc::new(Order { what, which: filter.clone() })));
+        let amend = |what| Ok(Wish::Amend(Arc::new(Order { what, which: filter.without_ids() })));
+        let finish = |what| Ok(Wish::Finish(Arc::new(Order { what, which: filter.without_ids() })));
         match verb {
             Verb::Retry => amend(Amendment::Retry),
             Verb::Release => amend(Amendment::Release),
