@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{Envelope, EnvelopeId};
+use crate::outcome::one_line;
 use crate::queue::record::BatchRecord;
 use crate::time::Timestamp;
 
@@ -167,7 +168,8 @@ impl Act {
         };
         let verb = match method {
             "queue.retry" => Ok(Verb::Retry),
-            "queue.hold" => text("because").map(|because| Verb::Hold { because }),
+            // It is stored with every batch, and shown in one line.
+            "queue.hold" => text("because").map(|why| Verb::Hold { because: one_line(&why) }),
             "queue.release" => Ok(Verb::Release),
             "queue.fail" => Ok(Verb::Fail),
             "queue.drop" => Ok(Verb::Drop),
@@ -305,6 +307,12 @@ mod tests {
         let all = Act { verb: Verb::Drop, filter: Filter::default(), count_only: false };
         assert_eq!(Act::read("queue.drop", &serde_json::Value::Null), Some(Ok(all)));
         assert_eq!(Act::read("queue.list", &json!({})), None);
+        let long = json!({ "because": format!("a\r\nb{}", "x".repeat(5000)) });
+        let Some(Ok(Act { verb: Verb::Hold { because }, .. })) = Act::read("queue.hold", &long)
+        else {
+            panic!()
+        };
+        assert!(because.starts_with("a  bx") && because.len() == 1000);
     }
 
     #[test]
