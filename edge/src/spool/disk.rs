@@ -16,14 +16,14 @@ use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::checkpoint::Checkpointer;
 use super::committer::{Committer, Setup};
 use super::database::Database;
 use super::draft::{Shelf, verified};
 use super::envelope::Entry;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, LARGE};
 use super::job::{Call, Job, Settle, Stage};
 use super::large;
 use super::place::{Lock, Places};
@@ -70,6 +70,8 @@ pub struct DiskSpool {
     pub(super) places: Places,
     pub(super) shared: Arc<Shared>,
     room: Arc<Room>,
+    /// KiB of bodies that are read from files and not stored yet.
+    memory: Arc<Semaphore>,
     /// What the opening found, until the check is done with it.
     pub(super) survey: Mutex<Option<Survey>>,
     /// Messages without a body, by the last check.
@@ -101,6 +103,8 @@ pub enum Fault {
     Checkpoint,
 }
 
+/// In KiB.
+const BODIES_IN_MEMORY: usize = 32 << 10;
 /// Segments kept open for reading; others are opened again.
 const OPEN_SEGMENTS: usize = 64;
 
@@ -182,6 +186,7 @@ impl DiskSpool {
             thread: Some(thread),
             store,
             room,
+            memory: Arc::new(Semaphore::new(BODIES_IN_MEMORY)),
             places,
             shared,
             survey: Mutex::new(Some(survey)),
@@ -236,15 +241,26 @@ impl DiskSpool {
             let _ = reply.send(value);
         });
         let blocks = Incoming::blocks(&body);
-        let prepare = move || match Incoming::prepare(&places, &accepted, body, Maker::Client) {
+        let length = body.len();
+        let prepare = move |permit| match Incoming::prepare(&places, &accepted, body, Maker::Client)
+        {
             Ok(incoming) => {
-                let _ = jobs.send(job(Box::new(incoming), call));
+                let incoming = Box::new(Incoming { permit, ..incoming });
+                let _ = jobs.send(job(incoming, call));
             }
             Err(error) => call.refuse(error),
         };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if blocks => drop(runtime.spawn_blocking(prepare)),
-            _ => prepare(),
+            Ok(runtime) if blocks => {
+                let memory = Arc::clone(&self.memory);
+                runtime.clone().spawn(async move {
+                    // What is read from a file waits in memory for its group: many at once wait for each other instead.
+                    let kib = u32::try_from(length.min(LARGE).div_ceil(1024)).unwrap_or(1);
+                    let permit = memory.acquire_many_owned(kib).await.ok();
+                    drop(runtime.spawn_blocking(move || prepare(permit)));
+                });
+            }
+            _ => prepare(None),
         }
         ticket(answer)
     }

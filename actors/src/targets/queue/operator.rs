@@ -1,8 +1,9 @@
 //! What the operator asks of a queue. Looking changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix::{Addr, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
+use actix::{Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
 
 use posthaste_edge::spool::{Spool, SpoolError, Stored};
 use posthaste_mail::admin::answer::{
@@ -20,7 +21,7 @@ use crate::targets::queue::{QueueActor, Stage};
 const PAGE: usize = 200;
 
 impl Handler<ShowQueue> for QueueActor {
-    type Result = MessageResult<ShowQueue>;
+    type Result = ResponseFuture<QueueView>;
 
     fn handle(&mut self, _: ShowQueue, _: &mut Context<Self>) -> Self::Result {
         let now = self.deps.clock.now();
@@ -59,7 +60,16 @@ impl Handler<ShowQueue> for QueueActor {
             unknown: counters.unknown,
             untold: counters.untold,
         };
-        MessageResult(QueueView { line, running, wrong: self.deps.spool.wrong() })
+        let spool = Arc::clone(&self.deps.spool);
+        let read = self.deps.runtime.spawn_blocking(move || {
+            // Ids begin with their time, so the first one is the oldest.
+            let first = spool.envelopes(None, 1).ok().and_then(|ids| ids.first().copied());
+            (first.map(|id| now.since(id.made()).as_secs()), spool.wrong())
+        });
+        Box::pin(async move {
+            let (oldest_age_seconds, wrong) = read.await.unwrap_or_default();
+            QueueView { line: QueueLine { oldest_age_seconds, ..line }, running, wrong }
+        })
     }
 }
 
@@ -250,13 +260,12 @@ fn page(
 
 fn collect(stored: &Stored, filter: &Filter, now: Timestamp, lines: &mut Vec<Found>) {
     let envelope = &stored.envelope.envelope;
+    let mut waiting: HashMap<u32, Vec<&str>> = HashMap::new();
+    for (batch, _, record) in stored.recipients.iter().filter(|(_, _, r)| r.standing.is_waiting()) {
+        waiting.entry(*batch).or_default().push(record.recipient.address.as_str());
+    }
     for (index, record) in &stored.batches {
-        let recipients: Vec<&str> = stored
-            .recipients
-            .iter()
-            .filter(|(batch, _, r)| batch == index && r.standing.is_waiting())
-            .map(|(_, _, r)| r.recipient.address.as_str())
-            .collect();
+        let recipients = waiting.remove(index).unwrap_or_default();
         if filter.matches(envelope, record, &recipients, now) {
             lines.push(Found {
                 batch: BatchId { envelope: envelope.id, index: *index },
