@@ -620,6 +620,49 @@ async fn a_dropped_ticket_undoes_nothing() {
     until(|| spool.counts().envelopes == 2).await;
 }
 
+/// Flips a bit of the last octet of every record of changes from the `first` on to the one before `last`.
+fn damage_changes(path: &Path, first: usize, last: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let places: Vec<usize> = segment::records(number, &bytes, 0)
+        .iter()
+        .filter(|found| found.head.kind == segment::Kind::Changes)
+        .map(|found| found.offset as usize + segment::HEADER + 8)
+        .collect();
+    assert!(places.len() >= last);
+    places[first..last].iter().for_each(|place| bytes[*place] ^= 1);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_group_loses_no_message() {
+    let scratch = Scratch::new();
+    let options = || Options { checkpoint: u64::MAX, segment_size: 1 << 20, ..options() };
+    let spool = DiskSpool::open(scratch.path(), options(), boot(1)).unwrap();
+    for seed in 1..=9 {
+        accept(&spool, seed, &[1]).await;
+        if seed == 6 {
+            deliver(&spool, batch(2, 0), NOW).await;
+        }
+    }
+    crash(&scratch, spool);
+    // The changes of what came third to fifth.
+    damage_changes(&segments(&scratch)[0], 2, 5);
+    let spool = DiskSpool::open(scratch.path(), options(), boot(2)).unwrap();
+    let found = spool.check().unwrap();
+    assert_eq!(found.requeued, [id(3), id(4), id(5)]);
+    let waiting: Vec<EnvelopeId> = [1, 3, 4, 5, 6, 7, 8, 9].map(id).into();
+    assert_eq!(spool.envelopes(None, 100).unwrap(), waiting); // and the second stays delivered
+    assert_consistent(&spool);
+    for seed in [3, 9] {
+        assert_eq!(content_of(&spool, seed), content(seed, 300 + seed as usize));
+    }
+    drop(spool);
+    let spool = DiskSpool::open(scratch.path(), options(), boot(3)).unwrap();
+    assert_eq!(spool.check().unwrap(), nothing());
+    assert_eq!(spool.envelopes(None, 100).unwrap(), waiting);
+}
+
 #[tokio::test]
 async fn what_can_be_read_is_rebuilt() {
     let scratch = Scratch::new();
