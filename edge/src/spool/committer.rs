@@ -20,7 +20,7 @@ use super::checkpoint::{Checkpointer, Order};
 use super::disk::Shared;
 use super::draft::{Draft, Origin, Writes};
 use super::envelope::Entry;
-use super::incoming::Incoming;
+use super::incoming::{Content, Incoming};
 use super::job::{Job, Settle, Stage};
 use super::place::Places;
 use super::retention::Retention;
@@ -301,6 +301,14 @@ impl Committer {
         match written {
             Ok(()) => {
                 let kinds = kinds(&jobs);
+                for (job, _) in jobs.iter().filter(|(_, part)| matches!(part, Part::Appended)) {
+                    for incoming in job.brought() {
+                        if let Content::Inline(body) = &incoming.content {
+                            let rows = &incoming.rows;
+                            self.shared.fresh.keep(rows.id, body, rows.batches);
+                        }
+                    }
+                }
                 jobs.into_iter().for_each(|(job, _)| job.finish(Ok(())));
                 kinds.reach("answered");
                 self.retention.release(

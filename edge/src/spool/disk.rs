@@ -23,6 +23,7 @@ use super::committer::{Committer, Setup};
 use super::database::Database;
 use super::draft::{Shelf, verified};
 use super::envelope::Entry;
+use super::fresh::FreshBodies;
 use super::incoming::{Incoming, LARGE};
 use super::job::{Call, Job, Settle, Stage};
 use super::large;
@@ -86,6 +87,8 @@ pub struct Shared {
     counts: Mutex<Counts>,
     pub broken: watch::Sender<Option<String>>,
     groups: AtomicU64,
+    /// Bodies for the first attempt.
+    pub fresh: FreshBodies,
     /// Segments open for reading.
     segments: Mutex<HashMap<u64, Arc<File>>>,
     /// What the next write comes to.
@@ -160,6 +163,7 @@ impl DiskSpool {
             counts: Mutex::new(survey.counts),
             broken: watch::Sender::new(None),
             groups: AtomicU64::new(0),
+            fresh: FreshBodies::default(),
             segments: Mutex::default(),
             #[cfg(test)]
             fault: Mutex::default(),
@@ -474,6 +478,10 @@ impl Spool for DiskSpool {
 
     fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
         read::archived(&*self.store, id)
+    }
+
+    fn fresh_body(&self, id: EnvelopeId) -> Option<Body> {
+        self.shared.fresh.take(id)
     }
 
     fn counts(&self) -> Counts {

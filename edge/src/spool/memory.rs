@@ -242,6 +242,10 @@ impl Spool for MemorySpool {
         read::archived(&self.state().shelf, id)
     }
 
+    fn fresh_body(&self, _: EnvelopeId) -> Option<Body> {
+        None
+    }
+
     fn counts(&self) -> Counts {
         self.state().counts
     }

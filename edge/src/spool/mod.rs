@@ -20,6 +20,7 @@ mod disk;
 mod draft;
 mod ended;
 mod envelope;
+mod fresh;
 mod incoming;
 mod job;
 mod large;
@@ -250,6 +251,9 @@ pub trait Spool: Send + Sync + 'static {
     ) -> Result<Vec<EnvelopeId>, SpoolError>;
 
     fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError>;
+
+    /// The body of a message that has just come in, if it is still in memory; handed out once. Does not block.
+    fn fresh_body(&self, id: EnvelopeId) -> Option<Body>;
 
     /// All that is stored for an envelope, and where its content lies.
     fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError>;
