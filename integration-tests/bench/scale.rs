@@ -21,6 +21,9 @@ mod median;
 #[allow(dead_code, reason = "only a line of /proc is wanted here")]
 mod usage;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,6 +74,9 @@ fn main() {
         filling.domains,
         begin.elapsed().as_secs_f64()
     );
+
+    let spool = octets(&area.file("state/outbound")) as f64 / f64::from(1 << 30);
+    println!("{:44}{:>9.2} GB", "the spool on disk", spool);
 
     let (deep, first) = start(&area, &config, &sink);
     let memory = |key| kilobytes(deep.pid(), "status", key) as f64 / 1024.0;
@@ -150,6 +156,17 @@ fn start(area: &Area, config: &Config, sink: &SmtpSink) -> (Daemon, f64) {
         let daemon = Daemon::start_within(area, &config.text(), READY);
         (daemon, first.join().unwrap())
     })
+}
+
+/// What the files below a folder take on the disk.
+fn octets(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    entries
+        .map(|entry| {
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() { octets(&entry.path()) } else { metadata.blocks() * 512 }
+        })
+        .sum()
 }
 
 /// Messages in the queue, as the daemon counts them.
