@@ -252,6 +252,8 @@ impl Committer {
 
     /// Writes one group from the front of the queue. On `Err` nothing must be written any more.
     fn group(&mut self, queue: &mut VecDeque<Job>) -> Result<(), String> {
+        #[cfg(test)]
+        self.inject();
         let store = Arc::clone(&self.store);
         let mut draft = Draft::new(&*store);
         let mut jobs: Vec<(Job, Part)> = Vec::with_capacity(queue.len());
@@ -351,8 +353,6 @@ impl Committer {
             return Ok(());
         }
         kinds.reach("staged");
-        #[cfg(test)]
-        self.inject();
         let counts = self.shared.counts().after(&sum.effects);
         let writes = draft.into_writes();
         let before = self.writer.current();
@@ -397,6 +397,7 @@ impl Committer {
             Some(Fault::Torn(seed)) => {
                 self.writer.torn = Some(posthaste_mail::dice::Dice::new(seed))
             }
+            Some(Fault::NoSegment(reason)) => self.writer.no_segment = reason,
             Some(Fault::Checkpoint) | None => return,
         }
         *fault = None;

@@ -103,6 +103,8 @@ pub enum Fault {
     Segment(io::ErrorKind),
     /// The next group reaches the disk in part.
     Torn(u64),
+    /// From now on no segment can be begun, for this reason of the system; `None`: they can again.
+    NoSegment(Option<i32>),
     Checkpoint,
 }
 

@@ -173,6 +173,58 @@ async fn a_full_disk_refuses_bodies_and_breaks_nothing() {
 }
 
 #[tokio::test]
+async fn without_a_segment_nothing_begins_and_nothing_breaks() {
+    // EMFILE, ENOSPC, EIO
+    for (reason, refusal) in [(24, None), (28, Some(SpoolError::Full)), (5, None)] {
+        let scratch = Scratch::new();
+        let spool = open(&scratch);
+        let large = |seed| Body::memory(content(seed, 40_000));
+        spool.accept(message(1, &[1]), large(1)).await.unwrap();
+        *spool.shared.fault.lock().unwrap() = Some(Fault::NoSegment(Some(reason)));
+        // The open segment has room for one of them, and for changes.
+        let end = spool.accept(message(2, &[1]), large(2)).await;
+        match &refusal {
+            Some(refusal) => assert_eq!(end.as_ref(), Err(refusal)),
+            None => assert!(matches!(end, Err(SpoolError::Io(_))), "{end:?}"),
+        }
+        accept(&spool, 3, &[1]).await;
+        deliver(&spool, batch(1, 0), NOW).await;
+        // Until that is full as well.
+        let mut seed = 10;
+        while spool.accept(message(seed, &[1]), body(seed)).await.is_ok() {
+            seed += 1;
+        }
+        let mut takes = 0;
+        let last = loop {
+            let taken = spool.take(batch(3, 0), terms(1, later(takes)), Plan::default(), 1).await;
+            match taken {
+                Ok(Ok(taken)) => {
+                    let outcomes = vec![(0, soft())];
+                    let plan = Plan { initial: Duration::ZERO, ..Plan::default() };
+                    let report = report(&taken, outcomes);
+                    match spool.settle(report, plan, later(takes), 1).await {
+                        Ok(_) => takes += 1,
+                        Err(error) => break error,
+                    }
+                }
+                Ok(Err(not)) => panic!("{not:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(last, SpoolError::Full | SpoolError::Io(_)), "{last:?}");
+        assert_eq!(*spool.broken().borrow(), None);
+        assert_consistent(&spool);
+        *spool.shared.fault.lock().unwrap() = Some(Fault::NoSegment(None));
+        accept(&spool, 5000, &[1]).await;
+        deliver(&spool, batch(5000, 0), NOW).await;
+        drop(spool);
+        let spool = open(&scratch);
+        assert_eq!(spool.check().unwrap(), nothing());
+        assert_eq!(spool.counts().envelopes, seed - 10 + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_write_ends_it_all() {
     for fault in [Fault::Segment(ErrorKind::Other), Fault::Checkpoint] {
         let scratch = Scratch::new();
