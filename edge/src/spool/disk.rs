@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::archive::Archived;
-use posthaste_mail::queue::lease::{Boot, Lease};
+use posthaste_mail::queue::lease::Boot;
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
@@ -35,7 +35,8 @@ use super::survey::Survey;
 use super::table::{Table, envelope_key};
 use super::work::Effects;
 use super::{
-    Counts, Due, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, check, read,
+    Counts, Due, Findings, Leased, Notices, Spool, SpoolError, Stored, StoredBatch, Taken, Ticket,
+    check, read,
 };
 use crate::body::Body;
 use crate::clock::Clock;
@@ -446,12 +447,16 @@ impl Spool for DiskSpool {
         read::undecided(&*self.store)
     }
 
-    fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
+    fn leases(&self) -> Result<Vec<Leased>, SpoolError> {
         read::leases(&*self.store)
     }
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
         read::load(&*self.store, id)
+    }
+
+    fn load_batch(&self, batch: BatchId) -> Result<Option<StoredBatch>, SpoolError> {
+        read::load_batch(&*self.store, batch)
     }
 
     fn envelopes(

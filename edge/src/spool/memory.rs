@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::archive::Archived;
-use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
@@ -19,7 +18,8 @@ use super::incoming::Rows;
 use super::table::{PerTable, Table, envelope_key};
 use super::work::{self, Effects};
 use super::{
-    Counts, Due, Ending, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, read,
+    Counts, Due, Ending, Findings, Leased, Notices, Spool, SpoolError, Stored, StoredBatch, Taken,
+    Ticket, read,
 };
 use crate::body::Body;
 
@@ -218,12 +218,16 @@ impl Spool for MemorySpool {
         read::undecided(&self.state().shelf)
     }
 
-    fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
+    fn leases(&self) -> Result<Vec<Leased>, SpoolError> {
         read::leases(&self.state().shelf)
     }
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
         read::load(&self.state().shelf, id)
+    }
+
+    fn load_batch(&self, batch: BatchId) -> Result<Option<StoredBatch>, SpoolError> {
+        read::load_batch(&self.state().shelf, batch)
     }
 
     fn envelopes(

@@ -88,7 +88,7 @@ async fn a_restart_resumes_everything() {
     let spool = open(&scratch);
     assert_eq!(spool.counts(), before);
     assert_eq!(loaded(&spool), all);
-    assert_eq!(spool.leases().unwrap(), [taken.lease]);
+    assert_eq!(leases(&spool), [taken.lease]);
     assert_consistent(&spool);
     assert_eq!(spool.check().unwrap(), nothing());
     for seed in (1..=200).filter(|seed| *seed != 8) {

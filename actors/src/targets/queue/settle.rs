@@ -17,7 +17,7 @@ use posthaste_mail::outcome::{Cause, Failure, Outcome};
 use posthaste_mail::pipeline::Refusal;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{End, Ended, Report, Settlement};
-use posthaste_mail::queue::record::{BatchId, EnvelopeRecord, RecipientRecord};
+use posthaste_mail::queue::record::{BatchId, EnvelopeRecord};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
 
@@ -169,7 +169,7 @@ async fn look(deps: &Deps, report: &Report, now: Timestamp) -> Result<Prospect, 
     let (deps, report) = (deps.clone(), report.clone());
     let looked = tokio::task::spawn_blocking(move || {
         let batch = report.lease.batch;
-        let stored = match deps.spool.load(batch.envelope) {
+        let stored = match deps.spool.load_batch(batch) {
             Ok(Some(stored)) => stored,
             Ok(None) => return Err(SpoolError::NotFound.into()),
             Err(SpoolError::Damaged(why)) => {
@@ -185,15 +185,7 @@ async fn look(deps: &Deps, report: &Report, now: Timestamp) -> Result<Prospect, 
         };
         let nothing = Ok(Prospect { has_sender: true, material: None });
         let Some(ways) = &deps.bounce else { return nothing };
-        let record = stored.batches.iter().find(|(index, _)| *index == batch.index);
-        let Some((_, record)) = record else { return nothing };
-        let people: Vec<(u32, RecipientRecord)> = stored
-            .recipients
-            .iter()
-            .filter(|(of, _, _)| *of == batch.index)
-            .map(|(_, index, record)| (*index, record.clone()))
-            .collect();
-        if !may_come(envelope, record, &people, &report, &deps.plan, now) {
+        if !may_come(envelope, &stored.batch, &stored.recipients, &report, &deps.plan, now) {
             return nothing;
         }
         let routed = ways.route(sender);
@@ -244,6 +236,9 @@ impl Handler<SettleEnded> for QueueActor {
 
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
         let SettleEnded { batch, end, made, report, tries } = message;
+        // One that has to be tried again does not keep the others waiting.
+        self.state.ending.remove(&batch);
+        self.end_some(ctx);
         let error = match end {
             Ok(written) => {
                 self.state.known.remove(&batch);
