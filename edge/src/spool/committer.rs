@@ -37,6 +37,9 @@ use crate::fault;
 
 /// Jobs in a group.
 const GROUP: usize = 1024;
+/// After a group of so many jobs more are on their way: waiting for them a moment saves syncs and wakes nobody for one job alone.
+const BUSY: usize = 4;
+const GATHER: Duration = Duration::from_micros(100);
 /// A checkpoint is made when the changes take so much memory,
 const MOST_MEMORY: usize = 16 << 20;
 /// when as much was written since the last one as the options say, or when the last one is so long ago.
@@ -161,16 +164,22 @@ impl Committer {
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {
-        let mut queue = VecDeque::new();
+        let (mut queue, mut last) = (VecDeque::new(), 0);
         loop {
             if queue.is_empty() {
                 match self.wait(jobs) {
-                    Ok(job) => queue.push_back(job),
+                    Ok(job) => {
+                        queue.push_back(job);
+                        if last >= BUSY {
+                            std::thread::park_timeout(GATHER);
+                        }
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             queue.extend(jobs.try_iter().take(GROUP.saturating_sub(queue.len())));
+            last = queue.len();
             let worked = match queue.is_empty() {
                 true => Ok(()),
                 false => self.group(&mut queue),
