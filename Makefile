@@ -4,10 +4,10 @@ CARGO ?= cargo
 CONFIG ?= config/posthaste.conf
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-long test-pure lint fmt doc demo ci bench clean
+.PHONY: help deps build run test test-long test-pure lint fmt doc demo ci bench bench-scale powercut clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 deps: ## install the packages that building and testing need
 	@scripts/setup.sh build
@@ -52,8 +52,20 @@ demo: build ## one message through daemon, DNS and a mail exchanger on this mach
 ci: ## what the pipeline runs
 	@.ci/run
 
-bench: ## the benchmarks
-	$(CARGO) bench --workspace
+bench: ## throughput, CPU and memory next to Debian's Postfix (root); docs/benchmarks.md
+	@scripts/setup.sh build
+	@scripts/setup.sh test
+	$(CARGO) bench -q -p posthaste --bench throughput
+
+bench-scale: ## memory, start and acceptance with a million deferred messages
+	@scripts/setup.sh build
+	@scripts/setup.sh test
+	$(CARGO) bench -q -p posthaste --bench scale
+
+powercut: ## power cuts on a file system that loses what was not flushed (root)
+	@[ "$$(id -u)" -eq 0 ] || { echo "powercut: needs root, to mount a file system" >&2; exit 1; }
+	@scripts/setup.sh build
+	unshare --mount --propagation private $(CARGO) bench -q -p posthaste --bench powercut
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -244,6 +244,14 @@ impl Births {
 /// Introduces everybody to everybody, then starts them: pools, targets, queues, endpoints, the operator's desk.
 async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     let Start { configuration, clock, log, daemon, .. } = &start;
+    // What can fail fails before the first actor is there: they do not survive outside of a running system.
+    for settings in &configuration.endpoints {
+        for address in &settings.listen {
+            can_listen(crate::intake::open(address), &address.to_string())?;
+        }
+    }
+    can_listen(Listener::unix(&configuration.admin_socket, 0o660), "the operator socket")?;
+    let resolver = resolver(&configuration.resolver, clock)?;
     let mut signals = Signals::new().map_err(|e| Stop::io("listening for signals", &e))?;
     let pulse = watchdog::Pulse::default();
     let root = Unborn::<RootSupervisor>::conceive();
@@ -269,7 +277,6 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         children: Vec::new(),
         starts: Vec::new(),
     };
-    let resolver = resolver(&configuration.resolver, clock)?;
     for (server, trusted) in resolver.servers() {
         info!(daemon, "resolver"; "server" => server.to_string(), "ad_bit_counts" => trusted);
     }
@@ -315,12 +322,6 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         watch_spool(&deps, &runtime, again);
         births.add(&target.name, "target.queue", unborn, QueueActor::new(deps), Intensity::QUEUE);
     }
-    for settings in &configuration.endpoints {
-        for address in &settings.listen {
-            can_listen(crate::intake::open(address), &address.to_string())?;
-        }
-    }
-    can_listen(Listener::unix(&configuration.admin_socket, 0o660), "the operator socket")?;
     let doors = Arc::new(kin.doors.clone());
     for settings in &configuration.endpoints {
         endpoint(&mut births, &start, &runtime, &doors, settings);

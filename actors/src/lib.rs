@@ -51,6 +51,11 @@ pub fn check(options: &Options) -> Checked {
     Checked { ok: read.configuration.is_some(), problems: read.problems }
 }
 
+/// The name of the user who runs this, when the environment does not say it.
+pub fn user_name() -> Option<String> {
+    posthaste_edge::machine::user_name()
+}
+
 /// The operator's socket as the configuration names it; `None` if it cannot be read.
 pub fn socket_path(options: &Options) -> Option<PathBuf> {
     configuration::socket_path(&options.config, &options.overrides)

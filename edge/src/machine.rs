@@ -15,6 +15,19 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     Ok(if_addrs::get_if_addrs()?.into_iter().map(|interface| interface.ip()).collect())
 }
 
+/// The name of the user this process runs as, by `/etc/passwd`.
+pub fn user_name() -> Option<String> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    // passwd(5): name, password, uid, ...
+    let name = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_string())
+    };
+    passwd.lines().find_map(name)
+}
+
 /// Lets the process have as many descriptors as it may: the usual soft limit of 1024 is for programs that use `select`.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};

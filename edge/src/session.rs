@@ -43,6 +43,8 @@ const QUIT_LIMIT: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Content is read, encoded and written in pieces of this size.
 const PIECE: usize = 64 * 1024;
+/// Octets read of replies at once.
+const REPLY_PIECE: usize = 4096;
 
 /// What carries the session.
 #[derive(Debug)]
@@ -62,10 +64,11 @@ impl Stream {
         }
     }
 
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Appends what is there, as far as room was reserved.
+    async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Stream::Plain(tcp) => tcp.read(buffer).await,
-            Stream::Tls(tls) => tls.read(buffer).await,
+            Stream::Plain(tcp) => tcp.read_buf(buffer).await,
+            Stream::Tls(tls) => tls.read_buf(buffer).await,
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -356,7 +359,6 @@ impl Session {
     }
 
     async fn read_reply(&mut self, stage: Stage) -> Result<Reply, Failure> {
-        let mut buffer = [0; 4096];
         loop {
             let mut rest = &self.unread[..];
             let parsed = self.parser.feed(&mut rest);
@@ -367,11 +369,11 @@ impl Session {
                 Ok(None) => {}
                 Err(e) => return Err(Failure::new(Cause::Protocol(stage), e.to_string())),
             }
-            match self.stream.read(&mut buffer).await {
+            // Not into an array here: it would be part of every future up to the task, and be moved with it.
+            self.unread.reserve(REPLY_PIECE);
+            match self.stream.read(&mut self.unread).await {
                 Ok(0) => return Err(lost(stage, &io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => {
-                    self.unread.extend_from_slice(buffer.get(..count).unwrap_or_default());
-                }
+                Ok(_) => {}
                 Err(e) => return Err(lost(stage, &e)),
             }
         }

@@ -41,6 +41,19 @@ impl Daemon {
 
     /// As `start`, with programs in front (`wrapper`) and options behind (`--debug-faults`).
     pub fn start_with(area: &Area, config: &str, wrapper: &[&str], options: &[&str]) -> Daemon {
+        let mut daemon = Daemon::begin(area, config, wrapper, options);
+        daemon.wait_until_it_answers(READY);
+        daemon
+    }
+
+    /// As `start`, with another deadline for its first answer.
+    pub fn start_within(area: &Area, config: &str, ready: Duration) -> Daemon {
+        let mut daemon = Daemon::begin(area, config, &[], &[]);
+        daemon.wait_until_it_answers(ready);
+        daemon
+    }
+
+    fn begin(area: &Area, config: &str, wrapper: &[&str], options: &[&str]) -> Daemon {
         let config = area.write("posthaste.conf", config);
         let owned =
             |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -49,14 +62,12 @@ impl Daemon {
         let socket = area.file("run/admin.sock");
         let name = area.name().to_owned();
         let area = area.path().to_owned();
-        let mut daemon = Daemon { name, config, socket, wrapper, options, process, area };
-        daemon.wait_until_it_answers();
-        daemon
+        Daemon { name, config, socket, wrapper, options, process, area }
     }
 
-    pub fn wait_until_it_answers(&mut self) {
+    pub fn wait_until_it_answers(&mut self, ready: Duration) {
         let socket = self.socket.clone();
-        self.process.wait_until_ready(READY, || {
+        self.process.wait_until_ready(ready, || {
             let status = Operator::connect(&socket)
                 .and_then(|mut operator| operator.call("status", Value::Null));
             status.is_ok_and(|answer| answer.result.is_ok())
@@ -75,7 +86,7 @@ impl Daemon {
         }
         let mut again = command(&self.config, &self.wrapper, &self.options);
         self.process = Process::start(area, "posthaste", &mut again);
-        self.wait_until_it_answers();
+        self.wait_until_it_answers(READY);
     }
 
     /// Starts it again with other programs in front, without waiting for its first answer.

@@ -112,7 +112,7 @@ maillog_file = /dev/stdout
 }
 
 /// Debian's own file runs its services in a chroot, which would need a populated queue directory.
-fn master_cf(address: SocketAddr) -> String {
+pub fn master_cf(address: SocketAddr) -> String {
     let mut text = format!("{address} inet n - n - - smtpd\n");
     for (service, options) in [
         ("pickup", "unix n - n 60 1"),

@@ -145,7 +145,7 @@ impl Matrix {
         let daemon = &mut self.outbound.daemon;
         wait_until(&format!("the daemon dies at {kill}"), DEADLINE, || !daemon.is_running());
         daemon.start_again(&self.outbound.area, &[]);
-        daemon.wait_until_it_answers();
+        daemon.wait_until_it_answers(DEADLINE);
         daemon.wait_until_queue_is_empty(DEADLINE);
         let mut extra = 0;
         for message in &sent {

@@ -65,22 +65,26 @@ fn a_process_without_descriptors_fails_nothing() {
     assert_eq!(reply.code, 250, "{reply:?}");
     sink.wait_for_recipient("first@there.test", SOON);
     let mut idle: Vec<TcpStream> = Vec::new();
-    wait_until("the daemon has no descriptor left", SOON, || {
+    let content = Message::plain("want", 500);
+    let mut handed_over = 0;
+    wait_until("an attempt is put off for want of descriptors", AFTER_RETRIES, || {
         idle.extend(TcpStream::connect_timeout(&config.listen, Duration::from_secs(1)));
         let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
-        open >= 80
+        if open >= 80 {
+            let to = format!("user{handed_over}@there.test");
+            let reply = client.transact(SENDER, &[&to], content.bytes()).unwrap();
+            handed_over += usize::from(reply.code == 250);
+            assert!(reply.code == 250 || reply.code == 451, "{reply:?}");
+        }
+        daemon.log().contains(" postponed")
     });
-    let content = Message::plain("want", 500);
-    let reply = client.transact(SENDER, &["user@there.test"], content.bytes()).unwrap();
-    assert_eq!(reply.code, 250, "{reply:?}");
-    wait_until("the attempt is put off", SOON, || daemon.log().contains(" postponed"));
     assert!(!daemon.log().contains("failed for good"));
     drop(idle);
     wait_until("there are descriptors again", SOON, || {
         std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() < 70
     });
     daemon.said(&["queue", "retry", "--yes"]);
-    sink.wait_for_recipient("user@there.test", AFTER_RETRIES);
+    sink.wait_for(1 + handed_over, AFTER_RETRIES);
     daemon.wait_until_queue_is_empty(SOON);
     assert!(!daemon.log().contains("failed for good"));
 }

@@ -25,6 +25,11 @@ impl EnvelopeId {
         EnvelopeId(millis << 80 | random)
     }
 
+    /// When it was made, to the millisecond.
+    pub fn made(self) -> Timestamp {
+        Timestamp::from_micros(u64::try_from(self.0 >> 80).unwrap_or(0).saturating_mul(1000))
+    }
+
     pub const fn from_bytes(bytes: [u8; 16]) -> EnvelopeId {
         EnvelopeId(u128::from_be_bytes(bytes))
     }

@@ -26,8 +26,12 @@ impl Check {
         let options = Options { overrides: self.settings.overrides, ..reach.options() };
         let checked = posthaste_actors::check(&options);
         let form = if self.json { Form::Json } else { Form::Text };
-        show(&checked, form, &mut console.page())?;
-        Ok(if checked.ok { Exit::Done } else { Exit::Configuration })
+        let shown = show(&checked, form, &mut console.page());
+        if !checked.ok {
+            // Also when nobody reads to the end.
+            return Ok(Exit::Configuration);
+        }
+        shown.map(|()| Exit::Done)
     }
 }
 

@@ -129,6 +129,11 @@ async fn answer(
             return line.write(&json!({ "jsonrpc": "2.0", "id": null, "error": error })).await;
         }
     };
+    if request.jsonrpc != "2.0" {
+        let error = json!({ "code": -32600, "message": "jsonrpc has to be \"2.0\"" });
+        line.write(&json!({ "jsonrpc": "2.0", "id": request.id, "error": error })).await?;
+        return go_on(&request);
+    }
     if method::changes_something(&request.method) {
         info!(desk.log, "operator request"; "method" => &request.method, "uid" => uid,
             "params" => request.params.to_string());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use slog::info;
 use tokio::io::AsyncReadExt;
 
-use posthaste_mail::admin::answer::{Affected, QueueLine, Status, TraceEvent};
+use posthaste_mail::admin::answer::{Affected, Status, TraceEvent};
 use posthaste_mail::admin::request::{
     self, Debug, Filter, Named, Request, Send, Shutdown, Trace, Verb,
 };
@@ -85,7 +85,7 @@ async fn status(desk: &Desk) -> Answer {
         match view {
             Ok(view) => {
                 wrong.extend(view.wrong.iter().map(|what| format!("queue {}: {what}", door.name)));
-                queues.push(QueueLine { oldest_age_seconds: oldest(desk, door).await, ..view.line })
+                queues.push(view.line);
             }
             Err(why) => wrong.push(why),
         }
@@ -105,16 +105,6 @@ async fn status(desk: &Desk) -> Answer {
         queues,
         wrong,
     })
-}
-
-/// Ids begin with their time, so the first waiting message is the oldest.
-async fn oldest(desk: &Desk, door: &crate::admin::QueueDoor) -> Option<u64> {
-    let message = ListBatches { filter: Filter::default(), after: None };
-    let page = door.list.send(message).await.ok()?.ok()?;
-    let now = desk.clock.now();
-    let first = page.lines.first()?;
-    let view = door.message.send(ShowMessage { id: first.id }).await.ok()?.ok()??;
-    Some(now.since(view.envelope.arrived).as_secs())
 }
 
 async fn processes(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {

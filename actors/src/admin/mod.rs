@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, Supervised};
 use slog::{Logger, error, info, warn};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use posthaste_edge::buffer::BufferDir;
@@ -105,12 +106,19 @@ impl AdminActor {
     }
 }
 
+/// Connections at once: those who follow hold theirs for long, but nobody needs hundreds.
+const MOST_CONNECTIONS: usize = 100;
+
 async fn serve(listener: Listener, desk: Arc<Desk>) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         match listener.accept().await {
             Ok((connection, _)) => {
+                // Whoever is one too many finds the connection closed.
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                 let desk = Arc::clone(&desk);
                 tokio::spawn(async move {
+                    let _place = place;
                     let log = desk.log.clone();
                     let end = crate::task::caught(connection::serve(connection, desk)).await;
                     if let Err(panic) = end {

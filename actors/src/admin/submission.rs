@@ -46,6 +46,7 @@ pub(super) async fn take<R: AsyncRead + Unpin>(
         submission: Submission::Complete,
         hostname: hostname.clone(),
     };
+    let mut nul = false;
     let mut incoming = Incoming::new(&demands, &desk.buffer, id, trace.received(), now);
     let (mut lines, mut buffer, mut left) = (LineEnds::default(), vec![0; 64 * 1024], wish.length);
     while left > 0 {
@@ -55,9 +56,14 @@ pub(super) async fn take<R: AsyncRead + Unpin>(
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
         left = left.saturating_sub(count as u64);
+        nul |= buffer.iter().take(count).any(|octet| *octet == 0);
         incoming.take(&lines.crlf(buffer.get(..count).unwrap_or_default())).await;
     }
     incoming.take(lines.end()).await;
+    if nul {
+        // RFC 5321 §4.5.2 and RFC 5322 §4: as a listener refuses it.
+        return Ok(Err(refusal(550, Enhanced(5, 6, 0), "the message contains NUL")));
+    }
     let mut flags = MessageFlags { smtputf8, ..MessageFlags::default() };
     let complete = match incoming.finish(&mut flags).await {
         Ok(complete) => complete,

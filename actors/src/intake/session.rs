@@ -418,14 +418,17 @@ impl Session {
             let copy = Envelope { id, from: delivery.sender, ..template.clone() };
             let result =
                 self.hand_over(exit, copy, delivery.recipients, &complete.body, together).await;
-            if result.is_ok() {
+            // A queue that fell over it may have stored it.
+            if result.is_ok() || together {
                 taken.push((exit, id));
             }
             results.push((recipients, result));
         }
         if together {
             let keep = results.iter().all(|(_, result)| result.is_ok());
+            // Of what is withdrawn nothing has to be known but that it is asked for.
             if !self.decide(&taken, keep, now).await
+                && keep
                 && let Some((_, result)) = results.first_mut()
                 && result.is_ok()
             {

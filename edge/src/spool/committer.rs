@@ -20,7 +20,7 @@ use super::checkpoint::{Checkpointer, Order};
 use super::disk::Shared;
 use super::draft::{Draft, Origin, Writes};
 use super::envelope::Entry;
-use super::incoming::Incoming;
+use super::incoming::{Content, Incoming};
 use super::job::{Job, Settle, Stage};
 use super::place::Places;
 use super::retention::Retention;
@@ -37,6 +37,9 @@ use crate::fault;
 
 /// Jobs in a group.
 const GROUP: usize = 1024;
+/// After a group of so many jobs more are on their way: waiting for them a moment saves syncs and wakes nobody for one job alone.
+const BUSY: usize = 4;
+const GATHER: Duration = Duration::from_micros(100);
 /// A checkpoint is made when the changes take so much memory,
 const MOST_MEMORY: usize = 16 << 20;
 /// when as much was written since the last one as the options say, or when the last one is so long ago.
@@ -161,16 +164,22 @@ impl Committer {
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {
-        let mut queue = VecDeque::new();
+        let (mut queue, mut last) = (VecDeque::new(), 0);
         loop {
             if queue.is_empty() {
                 match self.wait(jobs) {
-                    Ok(job) => queue.push_back(job),
+                    Ok(job) => {
+                        queue.push_back(job);
+                        if last >= BUSY {
+                            std::thread::park_timeout(GATHER);
+                        }
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             queue.extend(jobs.try_iter().take(GROUP.saturating_sub(queue.len())));
+            last = queue.len();
             let worked = match queue.is_empty() {
                 true => Ok(()),
                 false => self.group(&mut queue),
@@ -252,6 +261,8 @@ impl Committer {
 
     /// Writes one group from the front of the queue. On `Err` nothing must be written any more.
     fn group(&mut self, queue: &mut VecDeque<Job>) -> Result<(), String> {
+        #[cfg(test)]
+        self.inject();
         let store = Arc::clone(&self.store);
         let mut draft = Draft::new(&*store);
         let mut jobs: Vec<(Job, Part)> = Vec::with_capacity(queue.len());
@@ -301,6 +312,14 @@ impl Committer {
         match written {
             Ok(()) => {
                 let kinds = kinds(&jobs);
+                for (job, _) in jobs.iter().filter(|(_, part)| matches!(part, Part::Appended)) {
+                    for incoming in job.brought() {
+                        if let Content::Inline(body) = &incoming.content {
+                            let rows = &incoming.rows;
+                            self.shared.fresh.keep(rows.id, body, rows.batches);
+                        }
+                    }
+                }
                 jobs.into_iter().for_each(|(job, _)| job.finish(Ok(())));
                 kinds.reach("answered");
                 self.retention.release(
@@ -343,8 +362,6 @@ impl Committer {
             return Ok(());
         }
         kinds.reach("staged");
-        #[cfg(test)]
-        self.inject();
         let counts = self.shared.counts().after(&sum.effects);
         let writes = draft.into_writes();
         let before = self.writer.current();
@@ -389,6 +406,7 @@ impl Committer {
             Some(Fault::Torn(seed)) => {
                 self.writer.torn = Some(posthaste_mail::dice::Dice::new(seed))
             }
+            Some(Fault::NoSegment(reason)) => self.writer.no_segment = reason,
             Some(Fault::Checkpoint) | None => return,
         }
         *fault = None;

@@ -12,19 +12,20 @@ use std::thread::JoinHandle;
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::amendment::{Amended, Amendment, Order};
 use posthaste_mail::queue::archive::Archived;
-use posthaste_mail::queue::lease::{Boot, Lease};
+use posthaste_mail::queue::lease::Boot;
 use posthaste_mail::queue::ledger::{Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::time::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::checkpoint::Checkpointer;
 use super::committer::{Committer, Setup};
 use super::database::Database;
 use super::draft::{Shelf, verified};
 use super::envelope::Entry;
-use super::incoming::Incoming;
+use super::fresh::FreshBodies;
+use super::incoming::{Incoming, LARGE};
 use super::job::{Call, Job, Settle, Stage};
 use super::large;
 use super::place::{Lock, Places};
@@ -35,7 +36,8 @@ use super::survey::Survey;
 use super::table::{Table, envelope_key};
 use super::work::{Effects, Ground};
 use super::{
-    Counts, Due, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, check, read,
+    Counts, Due, Findings, Leased, Notices, Spool, SpoolError, Stored, StoredBatch, Taken, Ticket,
+    check, read,
 };
 use crate::body::Body;
 use crate::clock::Clock;
@@ -71,6 +73,8 @@ pub struct DiskSpool {
     pub(super) places: Places,
     pub(super) shared: Arc<Shared>,
     room: Arc<Room>,
+    /// KiB of bodies that are read from files and not stored yet.
+    memory: Arc<Semaphore>,
     /// What the opening found, until the check is done with it.
     pub(super) survey: Mutex<Option<Survey>>,
     /// Messages without a body, by the last check.
@@ -85,6 +89,8 @@ pub struct Shared {
     counts: Mutex<Counts>,
     pub broken: watch::Sender<Option<String>>,
     groups: AtomicU64,
+    /// Bodies for the first attempt.
+    pub fresh: FreshBodies,
     /// Segments open for reading.
     segments: Mutex<HashMap<u64, Arc<File>>>,
     /// What the next write comes to.
@@ -99,9 +105,13 @@ pub enum Fault {
     Segment(io::ErrorKind),
     /// The next group reaches the disk in part.
     Torn(u64),
+    /// From now on no segment can be begun, for this reason of the system; `None`: they can again.
+    NoSegment(Option<i32>),
     Checkpoint,
 }
 
+/// In KiB.
+const BODIES_IN_MEMORY: usize = 32 << 10;
 /// Segments kept open for reading; others are opened again.
 const OPEN_SEGMENTS: usize = 64;
 
@@ -157,6 +167,7 @@ impl DiskSpool {
             counts: Mutex::new(survey.counts),
             broken: watch::Sender::new(None),
             groups: AtomicU64::new(0),
+            fresh: FreshBodies::default(),
             segments: Mutex::default(),
             #[cfg(test)]
             fault: Mutex::default(),
@@ -183,6 +194,7 @@ impl DiskSpool {
             thread: Some(thread),
             store,
             room,
+            memory: Arc::new(Semaphore::new(BODIES_IN_MEMORY)),
             places,
             shared,
             survey: Mutex::new(Some(survey)),
@@ -237,15 +249,26 @@ impl DiskSpool {
             let _ = reply.send(value);
         });
         let blocks = Incoming::blocks(&body);
-        let prepare = move || match Incoming::prepare(&places, &accepted, body, Maker::Client) {
+        let length = body.len();
+        let prepare = move |permit| match Incoming::prepare(&places, &accepted, body, Maker::Client)
+        {
             Ok(incoming) => {
-                let _ = jobs.send(job(Box::new(incoming), call));
+                let incoming = Box::new(Incoming { permit, ..incoming });
+                let _ = jobs.send(job(incoming, call));
             }
             Err(error) => call.refuse(error),
         };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if blocks => drop(runtime.spawn_blocking(prepare)),
-            _ => prepare(),
+            Ok(runtime) if blocks => {
+                let memory = Arc::clone(&self.memory);
+                runtime.clone().spawn(async move {
+                    // What is read from a file waits in memory for its group: many at once wait for each other instead.
+                    let kib = u32::try_from(length.min(LARGE).div_ceil(1024)).unwrap_or(1);
+                    let permit = memory.acquire_many_owned(kib).await.ok();
+                    drop(runtime.spawn_blocking(move || prepare(permit)));
+                });
+            }
+            _ => prepare(None),
         }
         ticket(answer)
     }
@@ -444,12 +467,16 @@ impl Spool for DiskSpool {
         read::undecided(&*self.store)
     }
 
-    fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
+    fn leases(&self) -> Result<Vec<Leased>, SpoolError> {
         read::leases(&*self.store)
     }
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
         read::load(&*self.store, id)
+    }
+
+    fn load_batch(&self, batch: BatchId) -> Result<Option<StoredBatch>, SpoolError> {
+        read::load_batch(&*self.store, batch)
     }
 
     fn envelopes(
@@ -478,6 +505,10 @@ impl Spool for DiskSpool {
 
     fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
         read::archived(&*self.store, id)
+    }
+
+    fn fresh_body(&self, id: EnvelopeId) -> Option<Body> {
+        self.shared.fresh.take(id)
     }
 
     fn counts(&self) -> Counts {

@@ -7,6 +7,7 @@ use posthaste_mail::queue::record::{
     Accepted, BatchId, BatchRecord, BodyPlace, Hold, RecipientRecord, UNDECIDED,
 };
 use sled::IVec;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::SpoolError;
 use super::draft::{Draft, Origin, Write, Writes};
@@ -148,6 +149,9 @@ pub struct Incoming {
     /// The `Accepted` as JSON.
     pub envelope: Vec<u8>,
     pub content: Content,
+    /// The memory the content may take, given back with the message.
+    #[allow(dead_code)] // held, never read
+    pub permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -189,7 +193,7 @@ impl Incoming {
             body_length: length,
             body_sum: sum,
         };
-        Ok(Incoming { rows, head, envelope, content })
+        Ok(Incoming { rows, head, envelope, content, permit: None })
     }
 
     /// Must the committer's caller wait for the disk?

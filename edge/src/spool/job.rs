@@ -174,6 +174,27 @@ impl Job {
         }
     }
 
+    /// Messages the job brought in.
+    pub fn brought(&self) -> &[Incoming] {
+        match self {
+            Job::Accept { incoming, .. } => std::slice::from_ref(incoming),
+            Job::Settle { settle, .. } => match &settle.notices {
+                Stage::Made(made) => made,
+                Stage::Wanted(_) => &[],
+            },
+            // Not tried at once, or not of this kind.
+            Job::Import { .. }
+            | Job::Take { .. }
+            | Job::Journal { .. }
+            | Job::Amend { .. }
+            | Job::Decide { .. }
+            | Job::Recover { .. }
+            | Job::Mend { .. }
+            | Job::Count { .. }
+            | Job::Checked { .. } => &[],
+        }
+    }
+
     /// Octets the job adds to the segment.
     pub fn appends(&self) -> u64 {
         match self {

@@ -38,6 +38,11 @@ impl Live {
         damaged.map_or(Ok(live), Err)
     }
 
+    /// Everything is counted again.
+    pub fn begin_anew(&mut self) {
+        self.changed.extend(std::mem::take(&mut self.counts).into_keys());
+    }
+
     pub fn came(&mut self, segment: u64) {
         *self.counts.entry(segment).or_default() += 1;
         self.changed.insert(segment);

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::amendment::{Amended, Amendment, Order};
 use posthaste_mail::queue::archive::Archived;
-use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, BodyPlace, JournalEntry};
 use posthaste_mail::queue::schedule::Plan;
@@ -20,7 +19,8 @@ use super::incoming::Rows;
 use super::table::{PerTable, Table, envelope_key};
 use super::work::{self, Effects, Ground};
 use super::{
-    Counts, Due, Ending, Findings, Notices, Spool, SpoolError, Stored, Taken, Ticket, read,
+    Counts, Due, Ending, Findings, Leased, Notices, Spool, SpoolError, Stored, StoredBatch, Taken,
+    Ticket, read,
 };
 use crate::body::Body;
 
@@ -246,12 +246,16 @@ impl Spool for MemorySpool {
         read::undecided(&self.state().shelf)
     }
 
-    fn leases(&self) -> Result<Vec<Lease>, SpoolError> {
+    fn leases(&self) -> Result<Vec<Leased>, SpoolError> {
         read::leases(&self.state().shelf)
     }
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError> {
         read::load(&self.state().shelf, id)
+    }
+
+    fn load_batch(&self, batch: BatchId) -> Result<Option<StoredBatch>, SpoolError> {
+        read::load_batch(&self.state().shelf, batch)
     }
 
     fn envelopes(
@@ -268,6 +272,10 @@ impl Spool for MemorySpool {
 
     fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
         read::archived(&self.state().shelf, id)
+    }
+
+    fn fresh_body(&self, _: EnvelopeId) -> Option<Body> {
+        None
     }
 
     fn counts(&self) -> Counts {

@@ -20,6 +20,7 @@ mod disk;
 mod draft;
 mod ended;
 mod envelope;
+mod fresh;
 mod incoming;
 mod job;
 mod large;
@@ -123,6 +124,21 @@ pub struct Due {
     pub at: Timestamp,
     pub batch: BatchId,
     pub destination: DestinationKey,
+}
+
+/// A lease that is stored, and whose batch it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    pub lease: Lease,
+    pub destination: DestinationKey,
+}
+
+/// A batch that waits, with its envelope and its own recipients, ended ones included.
+#[derive(Clone, Debug)]
+pub struct StoredBatch {
+    pub envelope: EnvelopeRecord,
+    pub batch: BatchRecord,
+    pub recipients: Vec<(u32, RecipientRecord)>,
 }
 
 /// An envelope with all that is stored for it.
@@ -252,12 +268,15 @@ pub trait Spool: Send + Sync + 'static {
     ) -> Result<Vec<Due>, SpoolError>;
 
     /// Every lease that is stored, whoever took it.
-    fn leases(&self) -> Result<Vec<Lease>, SpoolError>;
+    fn leases(&self) -> Result<Vec<Leased>, SpoolError>;
 
     /// Messages that wait for a decision; after a start, of clients that never got an answer.
     fn undecided(&self) -> Result<Vec<EnvelopeId>, SpoolError>;
 
     fn load(&self, id: EnvelopeId) -> Result<Option<Stored>, SpoolError>;
+
+    /// One batch only: a message may have as many as it has recipients.
+    fn load_batch(&self, batch: BatchId) -> Result<Option<StoredBatch>, SpoolError>;
 
     /// Ids in order of arrival, from after `after`.
     fn envelopes(
@@ -267,6 +286,9 @@ pub trait Spool: Send + Sync + 'static {
     ) -> Result<Vec<EnvelopeId>, SpoolError>;
 
     fn body(&self, id: EnvelopeId, place: &BodyPlace) -> Result<Body, SpoolError>;
+
+    /// The body of a message that has just come in, if it is still in memory; handed out once. Does not block.
+    fn fresh_body(&self, id: EnvelopeId) -> Option<Body>;
 
     /// All that is stored for an envelope, and where its content lies.
     fn archived(&self, id: EnvelopeId) -> Result<Option<(Archived, BodyPlace)>, SpoolError>;

@@ -4,7 +4,6 @@ use std::ops::Bound;
 
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::archive::{Archived, ArchivedBatch};
-use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::record::{
     BatchId, BatchRecord, BodyPlace, EnvelopeRecord, JournalEntry, RecipientRecord,
 };
@@ -16,7 +15,7 @@ use super::envelope::Entry;
 use super::table::{
     Table, batch_key, batch_of, due_key, due_of, envelope_key, envelope_of, recipient_of,
 };
-use super::{Due, SpoolError, Stored};
+use super::{Due, Leased, SpoolError, Stored, StoredBatch};
 
 pub fn due(
     shelf: &dyn Shelf,
@@ -44,12 +43,14 @@ pub fn due(
     Ok(found)
 }
 
-pub fn leases(shelf: &dyn Shelf) -> Result<Vec<Lease>, SpoolError> {
+pub fn leases(shelf: &dyn Shelf) -> Result<Vec<Leased>, SpoolError> {
     let mut found = Vec::new();
     for key in in_hand(shelf)? {
         let Some(value) = shelf.get(Table::Batch, &key)? else { continue };
         let batch = verified::<BatchRecord>(shelf, Table::Batch, &key, &value).ok();
-        found.extend(batch.and_then(|batch| batch.lease));
+        found.extend(batch.and_then(|batch| {
+            Some(Leased { lease: batch.lease?, destination: batch.destination })
+        }));
     }
     Ok(found)
 }
@@ -97,6 +98,25 @@ pub fn load(shelf: &dyn Shelf, id: EnvelopeId) -> Result<Option<Stored>, SpoolEr
     })?;
     // It may have come to its end while it was read.
     Ok(shelf.get(Table::Envelope, &prefix)?.map(|_| stored))
+}
+
+pub fn load_batch(shelf: &dyn Shelf, id: BatchId) -> Result<Option<StoredBatch>, SpoolError> {
+    let key = batch_key(id);
+    let Some(value) = shelf.get(Table::Envelope, &envelope_key(id.envelope))? else {
+        return Ok(None);
+    };
+    let entry: Entry = verified(shelf, Table::Envelope, &envelope_key(id.envelope), &value)?;
+    let Some(value) = shelf.get(Table::Batch, &key)? else { return Ok(None) };
+    let batch = verified(shelf, Table::Batch, &key, &value)?;
+    let mut recipients = Vec::new();
+    shelf.scan_prefix(Table::Recipient, &key, &mut |key, value| {
+        let record = verified::<RecipientRecord>(shelf, Table::Recipient, key, value).ok();
+        recipients.extend(recipient_of(key).zip(record));
+        Step::On
+    })?;
+    // It may have come to its end while it was read.
+    let still = shelf.get(Table::Batch, &key)?.is_some();
+    Ok(still.then(|| StoredBatch { envelope: entry.into_record(), batch, recipients }))
 }
 
 pub fn archived(

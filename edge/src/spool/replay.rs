@@ -175,6 +175,11 @@ impl<'a> Replay<'a> {
         came
     }
 
+    /// Is something damaged or lost that others were written behind?
+    pub fn has_gaps(&self) -> bool {
+        !self.gaps.is_empty()
+    }
+
     /// What the check has to compare, and which envelopes of it need no comparison.
     pub fn unchecked(&self, before: &[Unchecked]) -> (Vec<Unchecked>, HashSet<EnvelopeId>) {
         let rest = self.behind.iter().map(|s| Mark { segment: *s, offset: 0 });

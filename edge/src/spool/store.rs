@@ -296,3 +296,154 @@ pub fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     }
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use posthaste_mail::dice::Dice;
+    use posthaste_mail::time::Timestamp;
+
+    use super::*;
+    use crate::spool::draft::{Origin, Write};
+    use crate::spool::place::Places;
+    use crate::spool::suite::Scratch;
+    use crate::spool::table::{batch_key, recipient_key};
+    use posthaste_mail::queue::record::BatchId;
+
+    fn store(scratch: &Scratch) -> (Arc<Database>, Store) {
+        let places = Places::create(scratch.path()).unwrap();
+        let database = Arc::new(Database::open(&places).unwrap().0);
+        (Arc::clone(&database), Store::new(database))
+    }
+
+    type Rows<'a> = &'a [(Table, &'a [u8], Option<&'a [u8]>)];
+
+    fn apply(store: &Store, rows: Rows<'_>, came: &[EnvelopeId]) {
+        let mut writes: PerTable<Writes> = PerTable::default();
+        for (table, key, value) in rows {
+            let write = Write { value: value.map(IVec::from), origin: Origin::Decision };
+            writes.of_mut(*table).insert(IVec::from(*key), write);
+        }
+        store.apply(&writes, &came.iter().copied().collect());
+    }
+
+    fn checkpoint(database: &Database, store: &Store) {
+        let layer = store.freeze().unwrap();
+        database.write(&layer).unwrap();
+        database.sync().unwrap();
+        store.let_go();
+    }
+
+    fn all(store: &Store, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found = Vec::new();
+        let mut visit = |key: &IVec, value: &IVec| {
+            found.push((key.to_vec(), value.to_vec()));
+            Step::On
+        };
+        store.scan(table, Bound::Unbounded, Bound::Unbounded, &mut visit).unwrap();
+        found
+    }
+
+    fn pair(key: &str, value: &str) -> (Vec<u8>, Vec<u8>) {
+        (key.into(), value.into())
+    }
+
+    #[test]
+    fn the_newest_layer_decides() {
+        let scratch = Scratch::new();
+        let (database, store) = store(&scratch);
+        let put = |key: &'static str, value: &'static str| {
+            (Table::Due, key.as_bytes(), Some(value.as_bytes()))
+        };
+        apply(
+            &store,
+            &[put("a", "base"), put("b", "base"), put("c", "base"), put("e", "base")],
+            &[],
+        );
+        checkpoint(&database, &store);
+        apply(&store, &[put("b", "frozen"), (Table::Due, b"c", None), put("d", "frozen")], &[]);
+        store.freeze().unwrap();
+        assert!(store.freeze().is_none()); // one at a time
+        apply(&store, &[put("d", "active"), (Table::Due, b"e", None), put("f", "active")], &[]);
+        let expected =
+            [pair("a", "base"), pair("b", "frozen"), pair("d", "active"), pair("f", "active")];
+        assert_eq!(all(&store, Table::Due), expected);
+        for (key, value) in [("a", Some("base")), ("b", Some("frozen")), ("c", None), ("e", None)] {
+            let found = store.get(Table::Due, key.as_bytes()).unwrap();
+            assert_eq!(found.as_deref(), value.map(str::as_bytes), "{key}");
+        }
+        store.let_go();
+        // Without the frozen layer (and its writing) the database says what it said.
+        assert_eq!(store.get(Table::Due, b"b").unwrap().as_deref(), Some(&b"base"[..]));
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_no_trace() {
+        let scratch = Scratch::new();
+        let (database, store) = store(&scratch);
+        let id = EnvelopeId::new(Timestamp::from_secs(1), &mut Dice::new(1));
+        let batch = BatchId { envelope: id, index: 0 };
+        let (envelope, batch_row) = (envelope_key(id), batch_key(batch));
+        let recipient = recipient_key(batch, 0);
+        let rows: Rows<'_> = &[
+            (Table::Envelope, &envelope, Some(b"e")),
+            (Table::Batch, &batch_row, Some(b"b")),
+            (Table::Recipient, &recipient, Some(b"r")),
+        ];
+        let gone: Vec<_> = rows.iter().map(|(table, key, _)| (*table, *key, None)).collect();
+        apply(&store, rows, &[id]);
+        let mut seen = 0;
+        let mut count = |_: &IVec, _: &IVec| {
+            seen += 1;
+            Step::On
+        };
+        store.scan_prefix(Table::Recipient, &envelope, &mut count).unwrap();
+        assert_eq!(seen, 1);
+        apply(&store, &gone, &[]);
+        assert!(store.freeze().unwrap().is_empty());
+        store.let_go();
+        assert_eq!(store.octets(), 0);
+        // One that is in a checkpoint already leaves the word that it is gone.
+        apply(&store, rows, &[id]);
+        checkpoint(&database, &store);
+        apply(&store, &gone, &[]);
+        assert_eq!(store.get(Table::Batch, &batch_row).unwrap(), None);
+        checkpoint(&database, &store);
+        assert!(database.get(Table::Envelope, &envelope).unwrap().is_none());
+        assert!(all(&store, Table::Batch).is_empty());
+    }
+
+    #[test]
+    fn long_ranges_come_whole() {
+        let scratch = Scratch::new();
+        let (database, store) = store(&scratch);
+        let mut dice = Dice::new(3);
+        let mut expected = BTreeMap::new();
+        for round in 0..6u32 {
+            for _ in 0..400 {
+                let key = (dice.below(1500) as u32).to_be_bytes();
+                let value = (dice.below(3) > 0).then(|| round.to_be_bytes());
+                apply(&store, &[(Table::Due, &key, value.as_ref().map(|v| &v[..]))], &[]);
+                match value {
+                    Some(value) => expected.insert(key.to_vec(), value.to_vec()),
+                    None => expected.remove(&key[..]),
+                };
+            }
+            match round {
+                0 | 1 | 3 => checkpoint(&database, &store),
+                4 => drop(store.freeze()),
+                _ => {}
+            }
+            let found: BTreeMap<_, _> = all(&store, Table::Due).into_iter().collect();
+            assert_eq!(found, expected, "round {round}");
+        }
+        assert!(expected.len() > 2 * CHUNK);
+    }
+
+    #[test]
+    fn the_first_key_behind_a_prefix() {
+        assert_eq!(successor(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(successor(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"\xff"), None);
+        assert_eq!(successor(b""), None);
+    }
+}

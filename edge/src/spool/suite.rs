@@ -12,7 +12,7 @@ use posthaste_mail::dice::Dice;
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::outcome::{Cause, Failure, Outcome, Reach, Receipt, Stage};
 use posthaste_mail::queue::amendment::{Amended, Amendment, Kept, Order, Reroute};
-use posthaste_mail::queue::lease::Boot;
+use posthaste_mail::queue::lease::{Boot, Lease};
 use posthaste_mail::queue::ledger::{End, Finish, NotLeasable, Report, Terms};
 use posthaste_mail::queue::record::{Accepted, BatchId, JournalEntry, Standing};
 use posthaste_mail::queue::schedule::Plan;
@@ -21,7 +21,7 @@ use posthaste_mail::time::Timestamp;
 
 use super::disk::{DiskSpool, Options};
 use super::memory::MemorySpool;
-use super::{Counts, Notices, Spool, SpoolError, Taken, Ticket};
+use super::{Counts, Leased, Notices, Spool, SpoolError, Taken, Ticket};
 use crate::body::Body;
 
 /// A directory of one test, removed with this value.
@@ -174,6 +174,10 @@ pub fn content_of(spool: &dyn Spool, seed: u64) -> Vec<u8> {
     spool.body(id(seed), &place).unwrap().read_at(0, usize::MAX).unwrap()
 }
 
+pub fn leases(spool: &dyn Spool) -> Vec<Lease> {
+    spool.leases().unwrap().into_iter().map(|leased| leased.lease).collect()
+}
+
 /// The schedule and the lease list agree with the batches, and the counts with both.
 pub fn assert_consistent(spool: &dyn Spool) {
     let (mut batches, mut leases, mut count) = (BTreeMap::new(), BTreeSet::new(), 0);
@@ -192,7 +196,7 @@ pub fn assert_consistent(spool: &dyn Spool) {
     let due = spool.due(None, Timestamp::from_micros(u64::MAX), usize::MAX).unwrap();
     let due: BTreeMap<_, _> = due.into_iter().map(|d| ((d.at, d.batch), d.destination)).collect();
     assert_eq!(due, batches);
-    let listed: BTreeSet<_> = spool.leases().unwrap().into_iter().map(|l| l.batch).collect();
+    let listed: BTreeSet<_> = spool.leases().unwrap().into_iter().map(|l| l.lease.batch).collect();
     assert_eq!(listed, leases);
     assert_eq!(spool.counts().batches, count);
 }
@@ -252,6 +256,7 @@ on_both! {
     an_empty_body_reads_back
     no_recipient_lost
     a_message_moves_with_all_that_is_known
+    a_batch_is_read_without_the_others
 }
 
 async fn accepted_is_stored_and_scheduled(spool: &dyn Spool) {
@@ -270,10 +275,32 @@ async fn accepted_is_stored_and_scheduled(spool: &dyn Spool) {
     assert_consistent(spool);
 }
 
+async fn a_batch_is_read_without_the_others(spool: &dyn Spool) {
+    accept(spool, 1, &[2, 3, 1]).await;
+    let taken = take(spool, batch(1, 1), NOW).await;
+    let outcomes = vec![(0, ok()), (1, soft()), (2, soft())];
+    let _ = spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
+    let whole = spool.load(id(1)).unwrap().unwrap();
+    for (index, record) in &whole.batches {
+        let found = spool.load_batch(batch(1, *index)).unwrap().unwrap();
+        assert_eq!((&found.batch, &found.envelope), (record, &whole.envelope));
+        let own = whole.recipients.iter().filter(|(of, _, _)| of == index);
+        let own: Vec<_> = own.map(|(_, index, record)| (*index, record.clone())).collect();
+        assert_eq!(found.recipients, own);
+    }
+    deliver(spool, batch(1, 0), NOW).await;
+    assert!(spool.load_batch(batch(1, 0)).unwrap().is_none());
+    assert!(spool.load_batch(batch(2, 0)).unwrap().is_none());
+    // Whose a leased batch is, its lease tells.
+    let taken = take(spool, batch(1, 2), NOW).await;
+    let leased = Leased { lease: taken.lease, destination: taken.batch.destination };
+    assert_eq!(spool.leases().unwrap(), [leased]);
+}
+
 async fn lease_before_packet(spool: &dyn Spool) {
     accept(spool, 1, &[2]).await;
     let taken = take(spool, batch(1, 0), NOW).await;
-    assert_eq!(spool.leases().unwrap(), std::slice::from_ref(&taken.lease));
+    assert_eq!(leases(spool), std::slice::from_ref(&taken.lease));
     assert_eq!(taken.recipients.len(), 2);
     assert_eq!(taken.envelope.envelope.id, id(1));
     let stored = spool.load(id(1)).unwrap().unwrap();
@@ -411,7 +438,7 @@ async fn a_late_report_leaves_the_journal_alone(spool: &dyn Spool) {
     let outcomes = vec![(0, ok()), (1, hard())];
     let settled = spool.settle(report(&old, outcomes), Plan::default(), due, 1).await.unwrap();
     assert_eq!(settled.ended.iter().map(|e| e.index).collect::<Vec<_>>(), [0]);
-    assert_eq!(spool.leases().unwrap(), std::slice::from_ref(&current.lease));
+    assert_eq!(leases(spool), std::slice::from_ref(&current.lease));
     let settled = spool.settle(report(&current, vec![]), Plan::default(), due, 1).await.unwrap();
     assert_eq!(settled.waiting[0].1.cause, Cause::UnknownAfterDot);
     assert_consistent(spool);
@@ -456,7 +483,7 @@ async fn a_batch_under_lease_is_held_at_its_end(spool: &dyn Spool) {
     accept(spool, 1, &[2]).await;
     let taken = take(spool, batch(1, 0), NOW).await;
     assert_eq!(spool.amend(batch(1, 0), hold(), NOW).await.unwrap().end, Ok(()));
-    assert_eq!(spool.leases().unwrap(), std::slice::from_ref(&taken.lease)); // it goes on
+    assert_eq!(leases(spool), std::slice::from_ref(&taken.lease)); // it goes on
     assert_consistent(spool);
     let outcomes = vec![(0, ok()), (1, soft())];
     let settled = spool.settle(report(&taken, outcomes), Plan::default(), NOW, 1).await.unwrap();
@@ -713,7 +740,7 @@ async fn a_notification_that_cannot_be_stored_changes_nothing(spool: &dyn Spool)
     assert!(matches!(settle(|| message(2, &[])).await, Err(SpoolError::Damaged(_))));
     let stored = spool.load(id(1)).unwrap().unwrap();
     assert!(stored.recipients[0].2.standing.is_waiting());
-    assert_eq!(spool.leases().unwrap(), std::slice::from_ref(&taken.lease));
+    assert_eq!(leases(spool), std::slice::from_ref(&taken.lease));
     assert_consistent(spool);
     settle(|| message(2, &[1])).await.unwrap();
     assert_eq!(spool.envelopes(None, 10).unwrap(), [id(2)]);
@@ -853,7 +880,7 @@ async fn a_message_moves_with_all_that_is_known(spool: &dyn Spool) {
         assert_eq!(content_of(other, 2), content(2, 302));
         let (again, _) = other.archived(id(2)).unwrap().unwrap();
         assert_eq!(again, archived);
-        assert_eq!(other.leases().unwrap(), [archived.batches[0].record.lease.clone().unwrap()]);
+        assert_eq!(leases(other), [archived.batches[0].record.lease.clone().unwrap()]);
         assert_eq!(other.counts().batches, 2);
         assert_consistent(other);
     }

@@ -164,8 +164,33 @@ impl Survey {
         self.unchecked = unchecked;
         self.unchecked.retain(|part| self.segments.contains(&part.from.segment));
         self.known = known;
+        if replay.has_gaps() {
+            // The numbers went on counting what is not there.
+            self.count(store)?;
+        }
         self.checkpointed = tip.end.segment;
         Ok(())
+    }
+
+    /// Counts what there is; returns the envelopes.
+    fn count(&mut self, shelf: &dyn Shelf) -> Result<HashSet<EnvelopeId>, SpoolError> {
+        let (mut counts, mut known) = (Counts::default(), HashSet::new());
+        self.live.begin_anew();
+        shelf.scan(Table::Envelope, Bound::Unbounded, Bound::Unbounded, &mut |key, value| {
+            counts.envelopes += 1;
+            known.extend(envelope_of(key));
+            if let Ok(entry) = verified::<Entry>(shelf, Table::Envelope, key, value) {
+                counts.bytes += entry.body.length();
+                entry.mark().into_iter().for_each(|mark| self.live.came(mark.segment));
+            }
+            Step::On
+        })?;
+        shelf.scan(Table::Batch, Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
+            counts.batches += 1;
+            Step::On
+        })?;
+        self.counts = counts;
+        Ok(known)
     }
 
     /// Counts what is in the database. Without a tip it has lost something, or it is new: everything is compared.
@@ -175,19 +200,8 @@ impl Survey {
         format: u32,
         database: &Database,
     ) -> Result<(), SpoolError> {
-        database.scan(Table::Envelope, Bound::Unbounded, Bound::Unbounded, &mut |key, value| {
-            self.counts.envelopes += 1;
-            self.known.extend(envelope_of(key));
-            if let Ok(entry) = verified::<Entry>(database, Table::Envelope, key, value) {
-                self.counts.bytes += entry.body.length();
-                entry.mark().into_iter().for_each(|mark| self.live.came(mark.segment));
-            }
-            Step::On
-        })?;
-        database.scan(Table::Batch, Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
-            self.counts.batches += 1;
-            Step::On
-        })?;
+        let known = self.count(database)?;
+        self.known = known;
         // Of the first form every group was in the database at once; only what stands behind its tip may have missed it.
         let old = tip.filter(|tip| format == 1 && tip.envelopes == self.counts.envelopes);
         for segment in &self.segments {

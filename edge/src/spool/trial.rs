@@ -88,7 +88,7 @@ async fn a_restart_resumes_everything() {
     let spool = open(&scratch);
     assert_eq!(spool.counts(), before);
     assert_eq!(loaded(&spool), all);
-    assert_eq!(spool.leases().unwrap(), [taken.lease]);
+    assert_eq!(leases(&spool), [taken.lease]);
     assert_consistent(&spool);
     assert_eq!(spool.check().unwrap(), nothing());
     for seed in (1..=200).filter(|seed| *seed != 8) {
@@ -170,6 +170,58 @@ async fn a_full_disk_refuses_bodies_and_breaks_nothing() {
     let spool = open(&scratch);
     assert_eq!(spool.check().unwrap(), nothing());
     assert_eq!(spool.envelopes(None, 10).unwrap(), [id(2), id(3)]);
+}
+
+#[tokio::test]
+async fn without_a_segment_nothing_begins_and_nothing_breaks() {
+    // EMFILE, ENOSPC, EIO
+    for (reason, refusal) in [(24, None), (28, Some(SpoolError::Full)), (5, None)] {
+        let scratch = Scratch::new();
+        let spool = open(&scratch);
+        let large = |seed| Body::memory(content(seed, 40_000));
+        spool.accept(message(1, &[1]), large(1)).await.unwrap();
+        *spool.shared.fault.lock().unwrap() = Some(Fault::NoSegment(Some(reason)));
+        // The open segment has room for one of them, and for changes.
+        let end = spool.accept(message(2, &[1]), large(2)).await;
+        match &refusal {
+            Some(refusal) => assert_eq!(end.as_ref(), Err(refusal)),
+            None => assert!(matches!(end, Err(SpoolError::Io(_))), "{end:?}"),
+        }
+        accept(&spool, 3, &[1]).await;
+        deliver(&spool, batch(1, 0), NOW).await;
+        // Until that is full as well.
+        let mut seed = 10;
+        while spool.accept(message(seed, &[1]), body(seed)).await.is_ok() {
+            seed += 1;
+        }
+        let mut takes = 0;
+        let last = loop {
+            let taken = spool.take(batch(3, 0), terms(1, later(takes)), Plan::default(), 1).await;
+            match taken {
+                Ok(Ok(taken)) => {
+                    let outcomes = vec![(0, soft())];
+                    let plan = Plan { initial: Duration::ZERO, ..Plan::default() };
+                    let report = report(&taken, outcomes);
+                    match spool.settle(report, plan, later(takes), 1).await {
+                        Ok(_) => takes += 1,
+                        Err(error) => break error,
+                    }
+                }
+                Ok(Err(not)) => panic!("{not:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(last, SpoolError::Full | SpoolError::Io(_)), "{last:?}");
+        assert_eq!(*spool.broken().borrow(), None);
+        assert_consistent(&spool);
+        *spool.shared.fault.lock().unwrap() = Some(Fault::NoSegment(None));
+        accept(&spool, 5000, &[1]).await;
+        deliver(&spool, batch(5000, 0), NOW).await;
+        drop(spool);
+        let spool = open(&scratch);
+        assert_eq!(spool.check().unwrap(), nothing());
+        assert_eq!(spool.counts().envelopes, seed - 10 + 1);
+    }
 }
 
 #[tokio::test]
@@ -618,6 +670,49 @@ async fn a_dropped_ticket_undoes_nothing() {
     drop(spool.accept(message(2, &[1]), Body::memory(content(2, 2_000_000))));
     drop(retry(&spool, batch(1, 0), NOW));
     until(|| spool.counts().envelopes == 2).await;
+}
+
+/// Flips a bit of the last octet of every record of changes from the `first` on to the one before `last`.
+fn damage_changes(path: &Path, first: usize, last: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let places: Vec<usize> = segment::records(number, &bytes, 0)
+        .iter()
+        .filter(|found| found.head.kind == segment::Kind::Changes)
+        .map(|found| found.offset as usize + segment::HEADER + 8)
+        .collect();
+    assert!(places.len() >= last);
+    places[first..last].iter().for_each(|place| bytes[*place] ^= 1);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_group_loses_no_message() {
+    let scratch = Scratch::new();
+    let options = || Options { checkpoint: u64::MAX, segment_size: 1 << 20, ..options() };
+    let spool = DiskSpool::open(scratch.path(), options(), boot(1)).unwrap();
+    for seed in 1..=9 {
+        accept(&spool, seed, &[1]).await;
+        if seed == 6 {
+            deliver(&spool, batch(2, 0), NOW).await;
+        }
+    }
+    crash(&scratch, spool);
+    // The changes of what came third to fifth.
+    damage_changes(&segments(&scratch)[0], 2, 5);
+    let spool = DiskSpool::open(scratch.path(), options(), boot(2)).unwrap();
+    let found = spool.check().unwrap();
+    assert_eq!(found.requeued, [id(3), id(4), id(5)]);
+    let waiting: Vec<EnvelopeId> = [1, 3, 4, 5, 6, 7, 8, 9].map(id).into();
+    assert_eq!(spool.envelopes(None, 100).unwrap(), waiting); // and the second stays delivered
+    assert_consistent(&spool);
+    for seed in [3, 9] {
+        assert_eq!(content_of(&spool, seed), content(seed, 300 + seed as usize));
+    }
+    drop(spool);
+    let spool = DiskSpool::open(scratch.path(), options(), boot(3)).unwrap();
+    assert_eq!(spool.check().unwrap(), nothing());
+    assert_eq!(spool.envelopes(None, 100).unwrap(), waiting);
 }
 
 #[tokio::test]

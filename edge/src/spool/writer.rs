@@ -28,6 +28,9 @@ pub struct Writer {
     /// The next write is torn: some of it reaches the disk.
     #[cfg(test)]
     pub torn: Option<posthaste_mail::dice::Dice>,
+    /// How every segment fails to be begun: a number of the system.
+    #[cfg(test)]
+    pub no_segment: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,8 @@ impl Writer {
             fault: None,
             #[cfg(test)]
             torn: None,
+            #[cfg(test)]
+            no_segment: None,
         }
     }
 
@@ -214,6 +219,10 @@ impl Writer {
     }
 
     fn begin_with(&mut self, size: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(number) = self.no_segment {
+            return Err(io::Error::from_raw_os_error(number));
+        }
         let number = self.next;
         let path = path(&self.directory, number);
         let made = create(&path, size).and_then(|file| {

@@ -112,7 +112,7 @@ impl Sendmail {
         }
         let from = match &self.from {
             Some(from) => bare(from),
-            None => login(|name| std::env::var(name).ok())?,
+            None => login(|name| std::env::var(name).ok(), posthaste_actors::user_name)?,
         };
         self.hand_over(from, to, content, reach.connect()?)
     }
@@ -147,11 +147,17 @@ impl Sendmail {
     }
 }
 
-/// Who has logged in, as cron and shells say it.
-fn login(variable: impl Fn(&str) -> Option<String>) -> Result<String, Failure> {
-    let names = ["LOGNAME", "USER"].into_iter().filter_map(variable);
-    let name = names.into_iter().find(|name| !name.trim().is_empty());
-    name.ok_or_else(|| Failure::Usage("no sender: neither -f nor LOGNAME is given".to_string()))
+/// Who has logged in, as cron and shells say it; programs of service managers have only their user.
+fn login(
+    variable: impl Fn(&str) -> Option<String>,
+    user: impl Fn() -> Option<String>,
+) -> Result<String, Failure> {
+    let mut names = ["LOGNAME", "USER"].into_iter().filter_map(variable);
+    let name = names.find(|name| !name.trim().is_empty()).or_else(user);
+    name.ok_or_else(|| {
+        let text = "no sender: no -f, no LOGNAME, and the user has no name";
+        Failure::Usage(text.to_string())
+    })
 }
 
 #[cfg(test)]
@@ -194,11 +200,16 @@ mod tests {
 
     #[test]
     fn the_login_name_is_the_sender() {
-        let env = |pairs: &'static [(&str, &str)]| {
-            login(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string())).ok()
+        let env = |pairs: &'static [(&str, &str)], user: Option<&str>| {
+            let variable = |name: &str| {
+                pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string())
+            };
+            login(variable, || user.map(String::from)).ok()
         };
-        assert_eq!(env(&[("LOGNAME", "ann"), ("USER", "bob")]).as_deref(), Some("ann"));
-        assert_eq!(env(&[("LOGNAME", ""), ("USER", "bob")]).as_deref(), Some("bob"));
-        assert_eq!(env(&[]), None);
+        let both = env(&[("LOGNAME", "ann"), ("USER", "bob")], Some("eve"));
+        assert_eq!(both.as_deref(), Some("ann"));
+        assert_eq!(env(&[("LOGNAME", ""), ("USER", "bob")], None).as_deref(), Some("bob"));
+        assert_eq!(env(&[], Some("eve")).as_deref(), Some("eve"));
+        assert_eq!(env(&[], None), None);
     }
 }

@@ -121,8 +121,13 @@ async fn hand_over(
         (outcomes, None)
     };
     let id = taken.envelope.envelope.id;
-    let (spool, place) = (Arc::clone(&deps.spool), taken.envelope.body.clone());
-    let body = tokio::task::spawn_blocking(move || spool.body(id, &place)).await;
+    let body = match deps.spool.fresh_body(id) {
+        Some(body) => Ok(Ok(body)),
+        None => {
+            let (spool, place) = (Arc::clone(&deps.spool), taken.envelope.body.clone());
+            tokio::task::spawn_blocking(move || spool.body(id, &place)).await
+        }
+    };
     let body = match body {
         Ok(Ok(body)) => body,
         Ok(Err(error)) => {

@@ -16,7 +16,7 @@ mod relay;
 pub mod settings;
 mod settle;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use posthaste_edge::clock::Clock;
-use posthaste_edge::spool::{Due, Spool, SpoolError};
+use posthaste_edge::spool::{Due, Leased, Spool, SpoolError};
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::fair::Fair;
 use posthaste_mail::queue::lease::{Boot, Lease};
@@ -144,6 +144,9 @@ struct State {
     waiting: HashMap<DestinationKey, usize>,
     /// Attempts that were settled before the leases were read, in this life.
     settled: HashSet<BatchId>,
+    /// Attempts of a process that is gone, to be ended a few at a time: of a message to many destinations there may be very many.
+    abandoned: VecDeque<Lease>,
+    ending: HashSet<BatchId>,
     wheel: BTreeMap<(Timestamp, BatchId), DestinationKey>,
     ready: Fair<DestinationKey, BatchId>,
     known: HashMap<BatchId, Stage>,
@@ -167,6 +170,8 @@ impl State {
             skipped_of: HashSet::new(),
             waiting: HashMap::new(),
             settled: HashSet::new(),
+            abandoned: VecDeque::new(),
+            ending: HashSet::new(),
             wheel: BTreeMap::new(),
             ready: Fair::default(),
             known: HashMap::new(),
@@ -314,6 +319,15 @@ impl QueueActor {
         }
     }
 
+    /// Ends abandoned attempts, no more at a time than may fly.
+    fn end_some(&mut self, ctx: &mut Context<Self>) {
+        while self.state.ending.len() < self.deps.max_parallelism.max(1) {
+            let Some(lease) = self.state.abandoned.pop_front() else { return };
+            self.state.ending.insert(lease.batch);
+            self.end_abandoned(lease, ctx);
+        }
+    }
+
     fn broken(&self, error: &SpoolError) {
         if let SpoolError::Broken(_) = error {
             let reason = format!("spool of queue {}: {error}", self.deps.name);
@@ -346,9 +360,7 @@ impl Actor for QueueActor {
         self.deps.runtime.spawn_blocking(move || {
             // Undecided messages of a process that is gone: their clients were never told that they are kept.
             let undecided = if life == 0 { spool.undecided() } else { Ok(Vec::new()) };
-            let leases = spool.leases().map(|leases| {
-                leases.into_iter().map(|lease| (destination(&*spool, lease.batch), lease)).collect()
-            });
+            let leases = spool.leases();
             me.do_send(LeasesRead { life, leases, undecided });
         });
         ctx.run_interval(TICK, |queue, ctx| {
@@ -369,18 +381,10 @@ impl Supervised for QueueActor {
     }
 }
 
-/// Whose a leased batch is; one that cannot be read is nobody's.
-fn destination(spool: &dyn Spool, batch: BatchId) -> DestinationKey {
-    let stored = spool.load(batch.envelope).ok().flatten();
-    let found = stored
-        .and_then(|stored| stored.batches.into_iter().find(|(index, _)| *index == batch.index));
-    found.map_or(DestinationKey::Unqualified, |(_, record)| record.destination)
-}
-
 /// Disk -> Queue: every lease that is written down.
 struct LeasesRead {
     life: u64,
-    leases: Result<Vec<(DestinationKey, Lease)>, SpoolError>,
+    leases: Result<Vec<Leased>, SpoolError>,
     undecided: Result<Vec<EnvelopeId>, SpoolError>,
 }
 
@@ -411,15 +415,17 @@ impl Handler<LeasesRead> for QueueActor {
         }
         let now = self.deps.clock.now();
         let mut abandoned = 0;
-        for (destination, lease) in leases {
+        for Leased { lease, destination } in leases {
             self.state.serial = self.state.serial.max(lease.serial);
             let batch = lease.batch;
             if self.state.known.contains_key(&batch) || self.state.settled.contains(&batch) {
                 continue;
             }
             if lease.is_void(&self.deps.boot, now) {
+                // Off the schedule until its turn to be ended comes.
+                self.state.known.insert(batch, Stage::Settling);
+                self.state.abandoned.push_back(lease);
                 abandoned += 1;
-                self.end_abandoned(lease, ctx);
             } else {
                 let flight = Flight {
                     destination,
@@ -440,6 +446,7 @@ impl Handler<LeasesRead> for QueueActor {
         }
         self.state.recovered = true;
         self.state.settled.clear();
+        self.end_some(ctx);
         self.read_ahead(ctx);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix::{Context, Handler, MessageResult, ResponseFuture};
+use actix::{Context, Handler, ResponseFuture};
 
 use posthaste_edge::spool::{Spool, SpoolError, Stored};
 use posthaste_mail::admin::answer::{
@@ -22,7 +22,7 @@ use crate::targets::queue::{QueueActor, Stage};
 const PAGE: usize = 200;
 
 impl Handler<ShowQueue> for QueueActor {
-    type Result = MessageResult<ShowQueue>;
+    type Result = ResponseFuture<QueueView>;
 
     fn handle(&mut self, _: ShowQueue, _: &mut Context<Self>) -> Self::Result {
         let now = self.deps.clock.now();
@@ -61,7 +61,16 @@ impl Handler<ShowQueue> for QueueActor {
             unknown: counters.unknown,
             untold: counters.untold,
         };
-        MessageResult(QueueView { line, running, wrong: self.deps.spool.wrong() })
+        let spool = Arc::clone(&self.deps.spool);
+        let read = self.deps.runtime.spawn_blocking(move || {
+            // Ids begin with their time, so the first one is the oldest.
+            let first = spool.envelopes(None, 1).ok().and_then(|ids| ids.first().copied());
+            (first.map(|id| now.since(id.made()).as_secs()), spool.wrong())
+        });
+        Box::pin(async move {
+            let (oldest_age_seconds, wrong) = read.await.unwrap_or_default();
+            QueueView { line: QueueLine { oldest_age_seconds, ..line }, running, wrong }
+        })
     }
 }
 

@@ -195,7 +195,7 @@ pub(super) async fn look(
 ) -> Result<Prospect, Unsettled> {
     let deps = deps.clone();
     let looked = tokio::task::spawn_blocking(move || {
-        let stored = match deps.spool.load(batch.envelope) {
+        let stored = match deps.spool.load_batch(batch) {
             Ok(Some(stored)) => stored,
             Ok(None) => return Err(SpoolError::NotFound.into()),
             Err(SpoolError::Damaged(why)) => {
@@ -211,15 +211,7 @@ pub(super) async fn look(
         };
         let nothing = Ok(Prospect { has_sender: true, material: None });
         let Some(ways) = &deps.bounce else { return nothing };
-        let record = stored.batches.iter().find(|(index, _)| *index == batch.index);
-        let Some((_, record)) = record else { return nothing };
-        let people: Vec<(u32, RecipientRecord)> = stored
-            .recipients
-            .iter()
-            .filter(|(of, _, _)| *of == batch.index)
-            .map(|(_, index, record)| (*index, record.clone()))
-            .collect();
-        if !worth(envelope, record, &people) {
+        if !worth(envelope, &stored.batch, &stored.recipients) {
             return nothing;
         }
         let routed = ways.route(sender);
@@ -270,6 +262,9 @@ impl Handler<SettleEnded> for QueueActor {
 
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
         let SettleEnded { batch, end, made, report, tries } = message;
+        // One that has to be tried again does not keep the others waiting.
+        self.state.ending.remove(&batch);
+        self.end_some(ctx);
         let error = match end {
             Ok(written) => {
                 self.state.known.remove(&batch);
