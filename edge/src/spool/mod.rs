@@ -44,10 +44,9 @@ use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{
-    Accepted, BatchId, BatchRecord, BodyPlace, EnvelopeRecord, JournalEntry, RecipientRecord,
+    Accepted, BatchId, BatchRecord, BodyPlace, Due, EnvelopeRecord, JournalEntry, RecipientRecord,
 };
 use posthaste_mail::queue::schedule::Plan;
-use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 use tokio::sync::watch;
 
@@ -95,14 +94,6 @@ pub struct Taken {
     pub envelope: EnvelopeRecord,
     /// Only those that still wait.
     pub recipients: Vec<(u32, RecipientRecord)>,
-}
-
-/// One line of the schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    pub at: Timestamp,
-    pub batch: BatchId,
-    pub destination: DestinationKey,
 }
 
 /// An envelope with all that is stored for it.

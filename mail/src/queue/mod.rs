@@ -3,8 +3,12 @@
 //! An accepted envelope is split by destination into *batches*; a batch is what a lease covers: it has its own attempt count, its own
 //! due time and its own end. `record` says what is stored, `lease` who may attempt, `schedule` when, and `ledger` ties them together.
 
-pub mod fair;
+pub mod agenda;
 pub mod lease;
 pub mod ledger;
+pub mod lines;
+pub mod reader;
 pub mod record;
 pub mod schedule;
+pub mod silence;
+pub mod turns;

@@ -14,7 +14,7 @@ use posthaste_mail::queue::record::{BatchId, BatchRecord, Standing};
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::admin::{ListBatches, Page, QueueView, RetryNow, ShowMessage, ShowQueue};
-use crate::targets::queue::{QueueActor, Stage};
+use crate::targets::queue::QueueActor;
 
 /// Envelopes looked at for one page.
 const PAGE: usize = 200;
@@ -26,19 +26,16 @@ impl Handler<ShowQueue> for QueueActor {
         let now = self.deps.clock.now();
         let running: Vec<DeliveryLine> = self
             .state
-            .known
+            .flights
             .iter()
-            .filter_map(|(batch, stage)| match stage {
-                Stage::Flying(flight) => Some(DeliveryLine {
-                    queue: self.deps.name.clone(),
-                    id: batch.envelope,
-                    destination: flight.destination.to_string(),
-                    recipients: flight.recipients as u64,
-                    attempt: flight.attempt,
-                    phase: if flight.patient { "waiting" } else { "delivering" }.to_string(),
-                    seconds: now.since(flight.since).as_secs(),
-                }),
-                Stage::Wheel | Stage::Ready | Stage::Settling => None,
+            .map(|(batch, flight)| DeliveryLine {
+                queue: self.deps.name.clone(),
+                id: batch.envelope,
+                destination: flight.destination.to_string(),
+                recipients: flight.recipients as u64,
+                attempt: flight.attempt,
+                phase: if flight.patient { "waiting" } else { "delivering" }.to_string(),
+                seconds: now.since(flight.since).as_secs(),
             })
             .collect();
         let counts = self.deps.spool.counts();
@@ -191,18 +188,9 @@ impl Handler<Wake> for QueueActor {
 
     fn handle(&mut self, message: Wake, ctx: &mut Context<Self>) {
         let Wake { batch, due } = message;
-        if matches!(self.state.known.get(&batch), Some(Stage::Wheel)) {
-            let place = self.state.wheel.keys().find(|(_, b)| *b == batch).copied();
-            if let Some(destination) = place.and_then(|key| self.state.wheel.remove(&key)) {
-                self.state.known.insert(batch, Stage::Ready);
-                self.state.ready.push(destination, batch);
-            }
-        }
-        if !self.state.known.contains_key(&batch) {
-            // Not in hand: the schedule is read again from its new place.
-            self.read_again_from(due);
-            self.read_ahead(ctx);
-        }
+        // The beginning of time stands for "somewhere before now".
+        let due = Some(due).filter(|due| *due > Timestamp::ZERO);
+        self.state.agenda.wake(batch, due, self.deps.clock.now());
         self.pump(ctx);
     }
 }

@@ -20,7 +20,7 @@ use posthaste_mail::time::Timestamp;
 use crate::messages::delivery::Finished;
 use crate::targets::queue::flight::interrupted;
 use crate::targets::queue::notice::{Made, Writer};
-use crate::targets::queue::{Deps, QueueActor, Stage};
+use crate::targets::queue::{Deps, QueueActor};
 use crate::task::spawn_reporting;
 
 impl Handler<Finished> for QueueActor {
@@ -42,12 +42,7 @@ impl QueueActor {
 
     fn settle(&mut self, report: Report, tries: u32, ctx: &mut Context<Self>) {
         let batch = report.lease.batch;
-        if let Some(Stage::Flying(flight)) = self.state.known.insert(batch, Stage::Settling) {
-            self.land(&flight);
-        }
-        if !self.state.recovered {
-            self.state.settled.insert(batch);
-        }
+        self.landed(&report);
         let mut deps = self.deps.clone();
         if tries >= TRIES_WITH_NOTICE {
             // The end of a batch matters more than the word of it.
@@ -143,7 +138,10 @@ impl Handler<SettleEnded> for QueueActor {
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
         let batch = message.batch;
         if !matches!(&message.end, Err(error) if may_be_tried_again(error)) {
-            self.state.known.remove(&batch);
+            let record = message.end.as_ref().ok().and_then(|s| s.batch.as_ref());
+            // A stale report leaves the batch to whoever holds it.
+            let next = record.filter(|r| r.lease.is_none()).map(|r| (r.due, &r.destination));
+            self.state.agenda.settled(batch, next, self.deps.clock.now());
         }
         match message.end {
             Ok(settlement) => {
@@ -220,10 +218,6 @@ impl QueueActor {
                     recipients: settlement.waiting.len() as u64,
                 };
                 trace.note(name, batch.envelope, event);
-                // A stale report leaves the batch to whoever holds it.
-                if record.lease.is_none() {
-                    self.schedule(batch, record.due, record.destination);
-                }
             }
             None => trace.note(name, batch.envelope, Event::Removed),
         }
