@@ -295,8 +295,10 @@ impl Agenda {
         }
         // Who has enough for now does not keep the reading going.
         for line in fed {
-            if let (Rest::After(rest), Some(at)) = (self.lines.rest(line), self.reader.read_for(line))
+            if let (Rest::After(rest), Some(at)) =
+                (self.lines.rest(line), self.reader.read_for(line))
                 && !self.lines.is_short(line)
+                && at < self.reader.frontier()
             {
                 self.lines.set_rest(line, Rest::After(rest.max(at)));
                 self.reader.stop_for(line);
@@ -326,9 +328,10 @@ impl Agenda {
                 Some(_) | None => return false,
             }
         } else if self.lines.is_full() {
-            let longest = self.lines.longest().filter(|longest| {
-                *longest != line && self.lines.length(*longest) > length + 1
-            });
+            let longest = self
+                .lines
+                .longest()
+                .filter(|longest| *longest != line && self.lines.length(*longest) > length + 1);
             match longest.and_then(|longest| Some((longest, self.lines.last(longest)?))) {
                 Some(out) => Some(out),
                 None => return false,
@@ -541,6 +544,9 @@ impl Agenda {
         next: Option<(Timestamp, &DestinationKey)>,
         now: Timestamp,
     ) {
+        if !self.recovered {
+            self.landed_early.insert(batch);
+        }
         let Some(Stage::Settling { told }) = self.known.get(&batch) else { return };
         let told = *told;
         self.known.remove(&batch);

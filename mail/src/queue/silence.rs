@@ -81,7 +81,11 @@ impl Silence {
     }
 
     /// This destination is silent; says which one was forgotten for it.
-    pub fn note(&mut self, key: &DestinationKey, flight: Option<BatchId>) -> Option<DestinationKey> {
+    pub fn note(
+        &mut self,
+        key: &DestinationKey,
+        flight: Option<BatchId>,
+    ) -> Option<DestinationKey> {
         self.serial += 1;
         let silent = Silent { number: self.serial, flight, heard: false };
         self.by_age.insert(self.serial, key.clone());

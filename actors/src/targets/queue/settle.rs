@@ -138,6 +138,11 @@ impl Handler<SettleEnded> for QueueActor {
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
         let batch = message.batch;
         if !matches!(&message.end, Err(error) if may_be_tried_again(error)) {
+            // After a fall its lease may have been read before it was settled.
+            let flight = self.state.flights.get(&batch).and_then(|flight| flight.lease.as_ref());
+            if flight == Some(&message.report.lease) {
+                self.landed(&message.report);
+            }
             let record = message.end.as_ref().ok().and_then(|s| s.batch.as_ref());
             // A stale report leaves the batch to whoever holds it.
             let next = record.filter(|r| r.lease.is_none()).map(|r| (r.due, &r.destination));

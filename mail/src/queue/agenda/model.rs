@@ -26,7 +26,10 @@ const WORST: Duration = Duration::from_secs(200);
 
 #[derive(Clone, Debug)]
 enum Step {
-    Accept { destination: u8, batches: u8 },
+    Accept {
+        destination: u8,
+        batches: u8,
+    },
     /// Time passes, as the daemon sees it: it wakes when the agenda wants it to.
     Pass(u32),
     /// The clock is set back a little.
@@ -36,14 +39,23 @@ enum Step {
     PageComes,
     PageFails,
     TakeOff,
-    Lease { which: u8, fault: bool },
+    Lease {
+        which: u8,
+        fault: bool,
+    },
     Slow(u8),
-    Finish { which: u8, ends: [How; PEOPLE as usize] },
+    Finish {
+        which: u8,
+        ends: [How; PEOPLE as usize],
+    },
     Settle,
     Word,
     Hold(u8),
     Release(u8),
-    RetryNow { which: u8, blind: bool },
+    RetryNow {
+        which: u8,
+        blind: bool,
+    },
     ReadAgain,
     Stop(bool),
     Fall,
@@ -142,7 +154,7 @@ enum Word {
     Arrived(BatchId, Timestamp, DestinationKey),
     Wake(BatchId, Option<Timestamp>),
     Refused(BatchId, u64, Refused),
-    Settled(BatchId, Option<(Timestamp, DestinationKey)>),
+    Settled(Lease, Option<(Timestamp, DestinationKey)>),
     Leases(u64, Vec<(DestinationKey, Lease)>),
 }
 
@@ -174,8 +186,7 @@ const SLOTS: usize = 3;
 const PATIENCE: usize = 2;
 
 fn tiny() -> Limits {
-    let pages =
-        Pages { ahead: Duration::from_secs(600), size: 3, pause: Duration::from_secs(1) };
+    let pages = Pages { ahead: Duration::from_secs(600), size: 3, pause: Duration::from_secs(1) };
     Limits { memory: Memory { batches: 6, of_one: 4 }, pages, silent: 3 }
 }
 
@@ -460,7 +471,7 @@ impl World {
         let Some(report) = self.settling.pop_front() else { return };
         let batch = report.lease.batch;
         let Some(row) = self.disk.get(&batch).cloned() else {
-            return self.mailbox.push_back(Word::Settled(batch, None));
+            return self.mailbox.push_back(Word::Settled(report.lease, None));
         };
         let current = row.record.lease.as_ref() == Some(&report.lease);
         let made = row.record.attempts;
@@ -486,7 +497,7 @@ impl World {
             assert!(row.people.iter().all(|(_, r)| !matches!(r.standing, Standing::Waiting)));
             self.disk.remove(&batch);
             self.ended.insert(batch, made);
-            self.mailbox.push_back(Word::Settled(batch, None));
+            self.mailbox.push_back(Word::Settled(report.lease, None));
             return;
         };
         if current {
@@ -501,7 +512,7 @@ impl World {
         }
         let next = record.lease.is_none().then(|| (record.due, record.destination.clone()));
         row.record = record;
-        self.mailbox.push_back(Word::Settled(batch, next));
+        self.mailbox.push_back(Word::Settled(report.lease, next));
     }
 
     fn word(&mut self) {
@@ -515,7 +526,12 @@ impl World {
                     self.agenda.refuse(batch, why, now);
                 }
             }
-            Some(Word::Settled(batch, next)) => {
+            Some(Word::Settled(lease, next)) => {
+                let batch = lease.batch;
+                if self.flights.get(&batch) == Some(&lease.serial) {
+                    self.flights.remove(&batch);
+                    self.agenda.land(batch, Answer::NotAsked, now);
+                }
                 let next = next.as_ref().map(|(at, key)| (*at, key));
                 self.agenda.settled(batch, next, now);
             }
