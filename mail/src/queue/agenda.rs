@@ -8,17 +8,28 @@
 //! 2. `reader` fetches from disk what they lack.
 //! 3. `silence` remembers hosts that do not answer.
 //!
+//! The rooms: here what comes into the schedule, `room` which of it is kept in memory, `attempts` what becomes of it.
+//!
 //! A batch that leaves memory without an end is either told of again (`arrive`) or still on disk at a place that will be read:
 //! that is what `leave` and `look_again` see to.
+
+mod attempts;
+#[cfg(test)]
+mod fairness;
+#[cfg(test)]
+mod model;
+mod room;
+
+pub use attempts::{Patience, Refused};
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::queue::lines::{After, LineId, Lines, Memory, Rest};
+use crate::queue::lines::{LineId, Lines, Memory, Rest};
 use crate::queue::reader::{LAST_BATCH, Pages, Read, Reader, Way, before};
 use crate::queue::record::{BatchId, Due, Place};
-use crate::queue::silence::{Answer, MOST_SILENT, Silence};
-use crate::queue::turns::{Room, Spot, Turns};
+use crate::queue::silence::{MOST_SILENT, Silence};
+use crate::queue::turns::{Room, Turns};
 use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
 
@@ -74,28 +85,6 @@ struct Flight {
 
 /// The earliest moment the schedule was said to have the batch at, while it was in hand.
 type Told = Option<Timestamp>;
-
-/// Why an attempt did not begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The schedule has it at another time.
-    NotDue(Timestamp),
-    /// Somebody else has it, it is held, or it is gone.
-    NotOurs,
-    /// It could not be read.
-    Grounded,
-}
-
-/// What becomes of a flight whose host is silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// It goes on without its slot.
-    StepAside,
-    /// It goes on as before.
-    Stay,
-    /// Another one waits for the same host, or there is no room to wait.
-    CallOff,
-}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -310,259 +299,6 @@ impl Agenda {
         }
     }
 
-    // Lines.
-
-    fn keep_or_leave(&mut self, line: LineId, place: Place, now: Timestamp) {
-        if !self.keep(line, place, now) {
-            self.leave(line, place);
-            self.look_after(line, now);
-        }
-    }
-
-    /// Takes a batch into memory, if need be in place of one that has more time or of the longest line.
-    fn keep(&mut self, line: LineId, place: Place, now: Timestamp) -> bool {
-        let length = self.lines.length(line);
-        let out = if length >= self.lines.share() {
-            match self.lines.last(line) {
-                Some(last) if place < last => Some((line, last)),
-                Some(_) | None => return false,
-            }
-        } else if self.lines.is_full() {
-            let longest = self
-                .lines
-                .longest()
-                .filter(|longest| *longest != line && self.lines.length(*longest) > length + 1);
-            match longest.and_then(|longest| Some((longest, self.lines.last(longest)?))) {
-                Some(out) => Some(out),
-                None => return false,
-            }
-        } else {
-            None
-        };
-        self.lines.insert(line, place);
-        self.known.insert(place.1, Stage::Waiting { line, at: place.0 });
-        self.waiting += 1;
-        self.look_after(line, now);
-        if let Some((line, place)) = out {
-            self.evict(line, place, now);
-        }
-        true
-    }
-
-    fn evict(&mut self, line: LineId, place: Place, now: Timestamp) {
-        self.lines.remove(line, place);
-        self.known.remove(&place.1);
-        self.waiting -= 1;
-        self.leave(line, place);
-        self.look_after(line, now);
-    }
-
-    /// This batch is on disk only, and its line has to go back for it.
-    fn leave(&mut self, line: LineId, place: Place) {
-        if Some(place) > self.reader.frontier() {
-            return self.reader.left(place);
-        }
-        let rest = self.has(line).min(before(place));
-        self.reader.stop_for(line);
-        self.lines.set_rest(line, Rest::After(rest));
-    }
-
-    /// Up to where all batches of a line are in memory.
-    fn has(&self, line: LineId) -> After {
-        match (self.lines.rest(line), self.reader.read_for(line)) {
-            (Rest::Nothing, _) => self.reader.frontier(),
-            (Rest::After(rest), None) => rest,
-            (Rest::After(rest), Some(at)) => rest.max(at),
-        }
-    }
-
-    /// After each change of a line: where it stands, and what it wants.
-    fn look_after(&mut self, line: LineId, now: Timestamp) {
-        let read_for = self.reader.read_for(line).is_some();
-        let wish = match self.lines.rest(line) {
-            Rest::After(rest) if !read_for && self.lines.is_short(line) => Some(rest),
-            Rest::After(_) | Rest::Nothing => None,
-        };
-        self.reader.wish(line, wish);
-        let spot = match (self.lines.first(line), self.lines.key(line)) {
-            (Some((at, _)), _) if at > now => Spot::Wheel(at),
-            (Some(_), Some(key)) if !self.silence.is_silent(key) => Spot::Ring(Room::Slot),
-            (Some(_), Some(key)) if self.silence.flight(key).is_none() => {
-                Spot::Ring(Room::Patience)
-            }
-            (Some(_), Some(_)) => Spot::Nowhere,
-            (None, _) | (_, None) => Spot::Nowhere,
-        };
-        self.turns.set(line, spot);
-        self.lines.close_if_done(line);
-    }
-
-    fn look_after_key(&mut self, key: &DestinationKey, now: Timestamp) {
-        if let Some(line) = self.lines.find(key) {
-            self.look_after(line, now);
-        }
-    }
-
-    /// The schedule has it at another place now, or not at all.
-    fn drop_waiting(&mut self, batch: BatchId, now: Timestamp) {
-        if let Some(Stage::Waiting { line, at }) = self.known.get(&batch) {
-            let (line, at) = (*line, *at);
-            self.known.remove(&batch);
-            self.waiting -= 1;
-            self.lines.remove(line, (at, batch));
-            self.look_after(line, now);
-        }
-    }
-
-    // Attempts.
-
-    /// A batch whose attempt may begin, for somebody who has this much room.
-    pub fn take_off(&mut self, room: Room, now: Timestamp) -> Option<(BatchId, DestinationKey)> {
-        if !self.recovered {
-            return None;
-        }
-        self.turn_wheel(now);
-        while let Some(line) = self.turns.first(room) {
-            self.turns.leave(line);
-            let first = self.lines.first(line).zip(self.lines.key(line).cloned());
-            let Some(((at, batch), key)) = first else { continue };
-            if at > now {
-                // The clock was set back.
-                self.look_after(line, now);
-                continue;
-            }
-            self.lines.remove(line, (at, batch));
-            self.waiting -= 1;
-            let flight = Flight { key: key.clone(), at, room, slow: false, told: None };
-            self.known.insert(batch, Stage::Flying(flight));
-            match room {
-                Room::Patience => self.note_silence(&key, Some(batch), now),
-                Room::Slot => {}
-            }
-            self.look_after(line, now);
-            return Some((batch, key));
-        }
-        None
-    }
-
-    fn turn_wheel(&mut self, now: Timestamp) {
-        while let Some((_, line)) = self.turns.next_due().filter(|(due, _)| *due <= now) {
-            self.turns.leave(line);
-            self.look_after(line, now);
-        }
-    }
-
-    fn note_silence(&mut self, key: &DestinationKey, flight: Option<BatchId>, now: Timestamp) {
-        if let Some(forgotten) = self.silence.note(key, flight) {
-            self.look_after_key(&forgotten, now);
-        }
-    }
-
-    /// The host of a flight has not greeted for long. `room`: one more may wait without a slot.
-    pub fn waits_long(&mut self, batch: BatchId, room: bool, now: Timestamp) -> Patience {
-        let Some(Stage::Flying(flight)) = self.known.get_mut(&batch) else {
-            return Patience::Stay;
-        };
-        flight.slow = true;
-        if flight.room == Room::Patience {
-            return Patience::Stay;
-        }
-        let key = flight.key.clone();
-        let waits = self.silence.flight(&key);
-        let verdict = if waits.is_none() && room { Patience::StepAside } else { Patience::CallOff };
-        if verdict == Patience::StepAside {
-            flight.room = Room::Patience;
-            self.note_silence(&key, Some(batch), now);
-        } else if waits.is_none() {
-            self.note_silence(&key, None, now);
-        }
-        self.look_after_key(&key, now);
-        verdict
-    }
-
-    /// An attempt did not begin. Says nothing of batches that are not in hand.
-    pub fn refuse(&mut self, batch: BatchId, why: Refused, now: Timestamp) {
-        let Some(Stage::Flying(Flight { key, at, told, .. })) = self.known.get(&batch) else {
-            return;
-        };
-        let (key, at, told) = (key.clone(), *at, *told);
-        self.known.remove(&batch);
-        self.free(batch, &key, false, now);
-        match why {
-            Refused::NotDue(due) => self.arrive(batch, due, &key, now),
-            Refused::NotOurs => self.look_for(told, now),
-            Refused::Grounded => {
-                let place = (at.min(told.unwrap_or(at)), batch);
-                self.grounded = Some(match self.grounded {
-                    Some((wake, first, last)) => (wake, first.min(place), last.max((at, batch))),
-                    None => (now.plus(GROUNDED_WAIT), place, (at, batch)),
-                });
-            }
-        }
-    }
-
-    /// An attempt is over and is being settled.
-    pub fn land(&mut self, batch: BatchId, answer: Answer, now: Timestamp) {
-        if !self.recovered {
-            self.landed_early.insert(batch);
-        }
-        self.drop_waiting(batch, now);
-        let settling = |told| Stage::Settling { told };
-        match self.known.remove(&batch) {
-            Some(Stage::Flying(flight)) => {
-                self.known.insert(batch, settling(flight.told));
-                let heard = match answer {
-                    Answer::Heard => true,
-                    // A host that refuses at once takes no slot from anybody.
-                    Answer::Nobody => !flight.slow,
-                    Answer::NotAsked => false,
-                };
-                self.free(batch, &flight.key, heard, now);
-            }
-            Some(stage @ (Stage::Settling { .. } | Stage::Waiting { .. })) => {
-                self.known.insert(batch, stage);
-            }
-            None => {
-                self.known.insert(batch, settling(None));
-            }
-        }
-    }
-
-    /// A flight of this destination is over.
-    fn free(&mut self, batch: BatchId, key: &DestinationKey, heard: bool, now: Timestamp) {
-        if heard {
-            self.silence.hear(key);
-        }
-        self.silence.end(key, batch);
-        self.look_after_key(key, now);
-    }
-
-    /// The end is written down. Where the batch goes on, if it does, is told by `next`.
-    pub fn settled(
-        &mut self,
-        batch: BatchId,
-        next: Option<(Timestamp, &DestinationKey)>,
-        now: Timestamp,
-    ) {
-        if !self.recovered {
-            self.landed_early.insert(batch);
-        }
-        let Some(Stage::Settling { told }) = self.known.get(&batch) else { return };
-        let told = *told;
-        self.known.remove(&batch);
-        match next {
-            Some((at, key)) => self.arrive(batch, at, key, now),
-            None => self.look_for(told, now),
-        }
-    }
-
-    /// What was said of a batch while it was in hand has not been looked at yet.
-    fn look_for(&mut self, told: Told, now: Timestamp) {
-        if let Some(at) = told {
-            self.read_again(at, at.max(now));
-        }
-    }
-
     // For whoever waits and watches.
 
     /// When to ask again if nothing happens before.
@@ -587,8 +323,3 @@ impl Agenda {
 /// Before every other batch of its moment.
 const FIRST_BATCH: BatchId =
     BatchId { envelope: crate::envelope::EnvelopeId::from_bytes([0; 16]), index: 0 };
-
-#[cfg(test)]
-mod fairness;
-#[cfg(test)]
-mod model;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::envelope::EnvelopeId;
+use crate::queue::silence::Answer;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -17,6 +17,7 @@ use crate::queue::lease::{Boot, Lease};
 use crate::queue::ledger::{self, Books, End, NotLeasable, Report, Terms};
 use crate::queue::record::{BatchRecord, Hold, RecipientRecord, Standing};
 use crate::queue::schedule::Plan;
+use crate::queue::silence::Answer;
 
 const SPAN: Duration = Duration::from_secs(7200);
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
