@@ -165,7 +165,8 @@ impl Agenda {
         let told = *told;
         self.known.remove(&batch);
         match next {
-            Some((at, key)) => self.arrive(batch, at, key, now),
+            // If it was moved meanwhile it is due earlier; if not, the disk says so when it is tried.
+            Some((at, key)) => self.arrive(batch, told.map_or(at, |told| told.min(at)), key, now),
             None => self.look_for(told, now),
         }
     }

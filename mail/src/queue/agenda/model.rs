@@ -50,7 +50,8 @@ enum Step {
         ends: [How; PEOPLE as usize],
     },
     Settle,
-    Word,
+    /// Words of different tasks come in any order.
+    Word(u8),
     Hold(u8),
     Release(u8),
     RetryNow {
@@ -119,7 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Slow),
         6 => (any::<u8>(), ends).prop_map(|(which, ends)| Step::Finish { which, ends }),
         6 => Just(Step::Settle),
-        12 => Just(Step::Word),
+        12 => prop_oneof![3 => Just(0), 1 => any::<u8>()].prop_map(Step::Word),
         1 => any::<u8>().prop_map(Step::Hold),
         2 => any::<u8>().prop_map(Step::Release),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(which, blind)| Step::RetryNow { which, blind }),
@@ -244,7 +245,7 @@ impl World {
             Step::Slow(which) => self.slow(which.into()),
             Step::Finish { which, ends } => self.finish(which.into(), ends),
             Step::Settle => self.settle(),
-            Step::Word => self.word(),
+            Step::Word(which) => self.word(which.into()),
             Step::Hold(which) => {
                 let now = self.now;
                 if let Some((_, row)) = self.some_row(which) {
@@ -516,9 +517,10 @@ impl World {
         self.mailbox.push_back(Word::Settled(report.lease, next));
     }
 
-    fn word(&mut self) {
+    fn word(&mut self, which: usize) {
         let now = self.now;
-        match self.mailbox.pop_front() {
+        let place = which % self.mailbox.len().max(1);
+        match self.mailbox.remove(place) {
             Some(Word::Arrived(batch, at, key)) => self.agenda.arrive(batch, at, &key, now),
             Some(Word::Wake(batch, at)) => self.agenda.wake(batch, at, now),
             Some(Word::Refused(batch, number, why)) => {
@@ -565,7 +567,7 @@ impl World {
         for round in 0.. {
             assert!(round < 100_000, "never at rest");
             if !self.mailbox.is_empty() {
-                self.word();
+                self.word(0);
             } else if !self.settling.is_empty() {
                 self.settle();
             } else if self.asked.is_some() {
@@ -693,7 +695,7 @@ proptest! {
         let most = lengths.len() as u64;
         loop {
             while !world.mailbox.is_empty() {
-                world.word();
+                world.word(0);
             }
             world.ask();
             while world.asked.is_some() {
