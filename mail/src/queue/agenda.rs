@@ -246,7 +246,7 @@ impl Agenda {
         if let Some((_, from, through)) = self.grounded.take_if(|(at, ..)| over(*at)) {
             self.reader.look_again(before(from), through);
         }
-        self.reader.next(now, self.lines.have_room())
+        self.reader.next(now, self.lines.have_room(), self.turns.in_ring())
     }
 
     pub fn read_failed(&mut self, read: &Read, now: Timestamp) {

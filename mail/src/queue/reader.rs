@@ -53,6 +53,8 @@ pub struct Reader {
     /// Lines that want more, by the place after which they want it.
     wishes: BTreeSet<(After, LineId)>,
     wished: HashMap<LineId, After>,
+    /// Those of them that have nothing left.
+    empty: HashSet<LineId>,
     /// From where, and up to where, something has to be looked for.
     again: Option<(After, Place)>,
     reading: Option<Read>,
@@ -80,6 +82,7 @@ impl Reader {
             over: None,
             wishes: BTreeSet::new(),
             wished: HashMap::new(),
+            empty: HashSet::new(),
             again: None,
             reading: None,
             floor: None,
@@ -109,8 +112,13 @@ impl Reader {
         }
     }
 
-    /// The line wants what follows on disk after this place, or nothing.
-    pub fn wish(&mut self, line: LineId, after: Option<After>) {
+    /// The line wants what follows on disk after this place, or nothing. `empty`: it cannot wait for others to want something too.
+    pub fn wish(&mut self, line: LineId, after: Option<After>, empty: bool) {
+        if after.is_some() && empty {
+            self.empty.insert(line);
+        } else {
+            self.empty.remove(&line);
+        }
         if self.wished.get(&line).copied() == after {
             return;
         }
@@ -142,8 +150,9 @@ impl Reader {
         self.crowded = true;
     }
 
-    /// The page to read next, if there is one. `room`: new lines may be opened.
-    pub fn next(&mut self, now: Timestamp, room: bool) -> Option<Read> {
+    /// The page to read next, if there is one. `room`: new lines may be opened. `in_ring`: lines that have something to do meanwhile;
+    /// one page feeds many, so it is worth waiting until some part of them wants one.
+    pub fn next(&mut self, now: Timestamp, room: bool, in_ring: usize) -> Option<Read> {
         // A clock that is set back makes no pause longer.
         let paused = |at| now < at && at <= now.plus(self.pages.pause);
         if self.reading.is_some() || self.not_before.is_some_and(paused) {
@@ -152,7 +161,7 @@ impl Reader {
         self.not_before = None;
         self.crowded &= !room;
         let ahead = !self.crowded && self.ahead_from() <= now;
-        let over = self.over.is_some() || self.begin_over();
+        let over = self.over.is_some() || self.begin_over(in_ring);
         let way = match (ahead, over) {
             (false, false) => return None,
             (true, false) => Way::Ahead,
@@ -165,6 +174,7 @@ impl Reader {
                 // From here on the page is as fresh as these wishes.
                 for (after, line) in self.wishes.split_off(&(over.at, 0)) {
                     self.wished.remove(&line);
+                    self.empty.remove(&line);
                     over.lines.insert(line);
                     debug_assert!(after >= over.at);
                 }
@@ -186,9 +196,11 @@ impl Reader {
         read.minus(self.pages.ahead / 2)
     }
 
-    fn begin_over(&mut self) -> bool {
+    fn begin_over(&mut self, in_ring: usize) -> bool {
+        let worth = !self.empty.is_empty() || self.wishes.len() >= in_ring / 8;
         // What is beyond the frontier is read on the way ahead.
-        let wish = self.wishes.first().map(|(after, _)| *after).filter(|at| *at < self.frontier);
+        let wish = self.wishes.first().map(|(after, _)| *after);
+        let wish = wish.filter(|at| worth && *at < self.frontier);
         let again = self.again.filter(|(from, _)| !self.crowded && *from < self.frontier);
         let at = match (wish, again) {
             (None, None) => return false,
@@ -329,43 +341,43 @@ mod tests {
     #[test]
     fn goes_ahead_a_page_at_a_time_and_then_rests() {
         let mut reader = reader();
-        let first = reader.next(NOW, true).unwrap();
+        let first = reader.next(NOW, true, 0).unwrap();
         assert_eq!((first.after, first.until), (None, NOW.plus(10 * MINUTE)));
-        assert_eq!(reader.next(NOW, true), None); // one at a time
+        assert_eq!(reader.next(NOW, true, 0), None); // one at a time
         assert_eq!(reader.arrived(&first, &page(&[1, 2])), Some(Some(place(2))));
-        let second = reader.next(NOW, true).unwrap();
+        let second = reader.next(NOW, true, 0).unwrap();
         assert_eq!(second.after, Some(place(2)));
         assert_eq!(reader.arrived(&second, &page(&[3])), Some(Some((second.until, LAST_BATCH))));
-        assert_eq!(reader.next(NOW, true), None);
+        assert_eq!(reader.next(NOW, true, 0), None);
         assert_eq!(reader.wakes(), Some(NOW.plus(5 * MINUTE)));
-        assert!(reader.next(NOW.plus(5 * MINUTE), true).is_some());
+        assert!(reader.next(NOW.plus(5 * MINUTE), true, 0).is_some());
     }
 
     #[test]
     fn what_comes_during_a_reading_is_not_skipped() {
         let mut reader = reader();
-        let read = reader.next(NOW, true).unwrap();
+        let read = reader.next(NOW, true, 0).unwrap();
         reader.left(place(5));
         reader.left(place(9));
         assert_eq!(reader.arrived(&read, &page(&[])), Some(before(place(5))));
-        assert_eq!(reader.next(NOW, true).unwrap().after, before(place(5)));
+        assert_eq!(reader.next(NOW, true, 0).unwrap().after, before(place(5)));
     }
 
     #[test]
     fn the_two_ways_take_turns() {
         let mut reader = reader();
-        let read = reader.next(NOW, true).unwrap();
+        let read = reader.next(NOW, true, 0).unwrap();
         reader.arrived(&read, &page(&[10, 20])).unwrap();
-        reader.wish(7, Some(Some(place(10))));
-        let over = reader.next(NOW, true).unwrap();
+        reader.wish(7, Some(Some(place(10))), true);
+        let over = reader.next(NOW, true, 0).unwrap();
         assert_eq!((over.way, over.after, over.until), (Way::Over, Some(place(10)), place(20).0));
         assert_eq!(reader.read_for(7), Some(Some(place(10))));
         reader.arrived(&over, &page(&[15, 16])).unwrap();
         assert!(reader.pause_over().is_empty());
-        let ahead = reader.next(NOW, true).unwrap();
+        let ahead = reader.next(NOW, true, 0).unwrap();
         assert_eq!((ahead.way, ahead.after), (Way::Ahead, Some(place(20))));
         reader.arrived(&ahead, &page(&[30, 40])).unwrap();
-        let over = reader.next(NOW, true).unwrap();
+        let over = reader.next(NOW, true, 0).unwrap();
         assert_eq!((over.way, over.after), (Way::Over, Some(place(16))));
         reader.arrived(&over, &page(&[30])).unwrap();
         assert_eq!(reader.pause_over(), HashSet::from([7]));
@@ -374,11 +386,11 @@ mod tests {
     #[test]
     fn a_page_that_cannot_be_read_is_asked_for_again() {
         let mut reader = reader();
-        let read = reader.next(NOW, true).unwrap();
+        let read = reader.next(NOW, true, 0).unwrap();
         reader.failed(&read, NOW);
-        assert_eq!(reader.next(NOW, true), None);
+        assert_eq!(reader.next(NOW, true, 0), None);
         let later = reader.wakes().unwrap();
-        assert_eq!(reader.next(later, true).map(|read| read.after), Some(None));
+        assert_eq!(reader.next(later, true, 0).map(|read| read.after), Some(None));
         assert_eq!(reader.arrived(&Read { way: Way::Over, ..read }, &[]), None);
     }
 }

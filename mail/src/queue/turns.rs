@@ -95,6 +95,11 @@ impl Turns {
         ring.first_key_value().map(|(_, line)| *line)
     }
 
+    /// Lines that have something due and wait for a slot. Those of silent hosts may stand for long, so they do not count.
+    pub fn in_ring(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The next line on the wheel, and when it has something due.
     pub fn next_due(&self) -> Option<(Timestamp, LineId)> {
         self.wheel.first().copied()

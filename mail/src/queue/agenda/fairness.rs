@@ -132,7 +132,7 @@ fn a_hundred_thousand_for_5_000_destinations_fit_and_all_have_their_turn() {
 }
 
 #[test]
-#[ignore = "takes a minute without optimisation"]
+#[ignore = "takes seconds without optimisation"]
 fn a_million_for_10_000_destinations_fit_and_all_have_their_turn() {
     all_have_their_turn(10_000, 1_000_000, 6);
 }

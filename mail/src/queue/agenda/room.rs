@@ -80,7 +80,9 @@ impl Agenda {
             Rest::After(rest) if !read_for && self.lines.is_short(line) => Some(rest),
             Rest::After(_) | Rest::Nothing => None,
         };
-        self.reader.wish(line, wish);
+        // Where all lines are as short as this, all soon want something.
+        let empty = self.lines.length(line) == 0 && self.lines.share() >= 4;
+        self.reader.wish(line, wish, empty);
         let spot = match (self.lines.first(line), self.lines.key(line)) {
             (Some((at, _)), _) if at > now => Spot::Wheel(at),
             (Some(_), Some(key)) if !self.silence.is_silent(key) => Spot::Ring(Room::Slot),
