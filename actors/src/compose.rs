@@ -39,7 +39,7 @@ use crate::root::{Child, Family, INTERNAL_ERROR, QueueEars, RootSupervisor, watc
 use crate::targets::dummy::DummyActor;
 use crate::targets::queue::notice::{Way, Ways};
 use crate::targets::queue::settings::QueueSettings;
-use crate::targets::queue::{Deps as QueueDeps, QueueActor, ReadAgain};
+use crate::targets::queue::{Deps as QueueDeps, QueueActor, ReadAgain, patience};
 use crate::targets::remote::RemoteDeliveryActor;
 use crate::targets::remote::ports::Network;
 use crate::targets::remote::settings::RemoteSettings;
@@ -586,6 +586,7 @@ fn queue_deps(
         plan: settings.plan.clone(),
         max_parallelism: settings.max_parallelism,
         slots: Arc::new(Semaphore::new(settings.max_parallelism)),
+        patience: Arc::new(Semaphore::new(patience(settings.max_parallelism))),
         trace: Arc::clone(trace),
         fatal: fatal.clone(),
     })

@@ -45,6 +45,14 @@ impl Slot {
         Slot(Arc::new(Mutex::new(Some(permit))))
     }
 
+    /// Gives it back for one of another kind; one that is given back already stays so.
+    pub fn exchange(&self, other: OwnedSemaphorePermit) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            *held = Some(other);
+        }
+    }
+
     pub fn give_back(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

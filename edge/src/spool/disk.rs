@@ -260,13 +260,18 @@ impl DiskSpool {
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if blocks => {
-                let memory = Arc::clone(&self.memory);
-                runtime.clone().spawn(async move {
-                    // What is read from a file waits in memory for its group: many at once wait for each other instead.
-                    let kib = u32::try_from(length.min(LARGE).div_ceil(1024)).unwrap_or(1);
-                    let permit = memory.acquire_many_owned(kib).await.ok();
-                    drop(runtime.spawn_blocking(move || prepare(permit)));
-                });
+                // What is read from a file waits in memory for its group: many at once wait for each other instead.
+                let kib = u32::try_from(length.min(LARGE).div_ceil(1024)).unwrap_or(1);
+                match Arc::clone(&self.memory).try_acquire_many_owned(kib) {
+                    Ok(permit) => drop(runtime.spawn_blocking(move || prepare(Some(permit)))),
+                    Err(_) => {
+                        let memory = Arc::clone(&self.memory);
+                        runtime.clone().spawn(async move {
+                            let permit = memory.acquire_many_owned(kib).await.ok();
+                            drop(runtime.spawn_blocking(move || prepare(permit)));
+                        });
+                    }
+                }
             }
             _ => prepare(None),
         }

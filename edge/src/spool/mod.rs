@@ -65,7 +65,7 @@ use posthaste_mail::queue::archive::Archived;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{Finish, NotLeasable, Report, Settlement, Terms};
 use posthaste_mail::queue::record::{
-    Accepted, BatchId, BatchRecord, BodyPlace, EnvelopeRecord, JournalEntry, RecipientRecord,
+    Accepted, BatchId, BatchRecord, BodyPlace, Due, EnvelopeRecord, JournalEntry, RecipientRecord,
 };
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::route::destination::DestinationKey;
@@ -116,14 +116,6 @@ pub struct Taken {
     pub envelope: EnvelopeRecord,
     /// Only those that still wait.
     pub recipients: Vec<(u32, RecipientRecord)>,
-}
-
-/// One line of the schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    pub at: Timestamp,
-    pub batch: BatchId,
-    pub destination: DestinationKey,
 }
 
 /// A lease that is stored, and whose batch it holds.

@@ -4,10 +4,14 @@
 //! due time and its own end. `record` says what is stored, `lease` who may attempt, `schedule` when, and `ledger` ties them together.
 //! `amendment` is what an operator changes, `archive` the form of a queue outside of its spool.
 
+pub mod agenda;
 pub mod amendment;
 pub mod archive;
-pub mod fair;
 pub mod lease;
 pub mod ledger;
+pub mod lines;
+pub mod reader;
 pub mod record;
 pub mod schedule;
+pub mod silence;
+pub mod turns;

@@ -25,6 +25,17 @@ impl fmt::Display for BatchId {
     }
 }
 
+/// A place in the schedule.
+pub type Place = (Timestamp, BatchId);
+
+/// One line of the schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub at: Timestamp,
+    pub batch: BatchId,
+    pub destination: DestinationKey,
+}
+
 /// Where the content of an envelope lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

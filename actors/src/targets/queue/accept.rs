@@ -152,8 +152,9 @@ impl Handler<Decided> for QueueActor {
 
     fn handle(&mut self, message: Decided, ctx: &mut Context<Self>) {
         self.state.counters.accepted += 1;
-        self.read_again_from(message.arrived);
-        self.read_ahead(ctx);
+        let now = self.deps.clock.now();
+        self.state.agenda.read_again(message.arrived, now.max(message.arrived));
+        self.pump(ctx);
     }
 }
 

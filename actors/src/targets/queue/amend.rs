@@ -23,7 +23,7 @@ use crate::messages::admin::{Act, Unable};
 use crate::targets::queue::notice::Made;
 use crate::targets::queue::operator::{Found, page};
 use crate::targets::queue::settle::{Unsettled, Written, look, writer};
-use crate::targets::queue::{Deps, QueueActor, Stage};
+use crate::targets::queue::{Deps, QueueActor};
 use crate::task::caught;
 
 /// Changes handed to the spool before the first of them has answered: enough for large groups, and all that is kept in memory.
@@ -330,7 +330,11 @@ impl Handler<Ended> for QueueActor {
 
     fn handle(&mut self, message: Ended, ctx: &mut Context<Self>) {
         let Ended { batch, written, made } = message;
-        self.take_out(&HashMap::from([(batch, None)]));
+        let now = self.deps.clock.now();
+        self.state.agenda.moved(batch, None, now);
+        if let Some(record) = written.settlement.batch.as_ref().filter(|r| r.hold.is_none()) {
+            self.schedule(batch, record.due, record.destination.clone());
+        }
         self.settled(batch, &written);
         self.noted(batch, made, 0, &written);
         self.pump(ctx);
@@ -349,73 +353,12 @@ impl Message for Moved {
 impl Handler<Moved> for QueueActor {
     type Result = ();
 
-    /// What memory has of them goes; the schedule is read again from the first of their new places.
+    /// What memory has of them goes; the schedule is read again where they are now.
     fn handle(&mut self, message: Moved, ctx: &mut Context<Self>) {
-        self.take_out(&message.batches);
-        if let Some(first) = message.batches.values().flatten().min() {
-            self.read_again_from(*first);
-            self.read_ahead(ctx);
+        let now = self.deps.clock.now();
+        for (batch, at) in message.batches {
+            self.state.agenda.moved(batch, at, now);
         }
         self.pump(ctx);
-    }
-}
-
-impl QueueActor {
-    /// Takes batches off the wheel and out of the line. One that is in hand is looked at again when it is not.
-    fn take_out(&mut self, batches: &HashMap<BatchId, Option<Timestamp>>) {
-        let mut waiting = false;
-        for batch in batches.keys() {
-            match self.state.known.get(batch) {
-                Some(Stage::Flying(_) | Stage::Settling) => {
-                    self.state.look_again.insert(*batch);
-                }
-                Some(Stage::Wheel | Stage::Ready) => {
-                    self.state.known.remove(batch);
-                    waiting = true;
-                }
-                None => {}
-            }
-        }
-        if !waiting {
-            return;
-        }
-        let gone = |batch: &BatchId| batches.contains_key(batch);
-        let mut destinations = Vec::new();
-        // Those in hand are on neither.
-        self.state.wheel.retain(|(_, batch), destination| {
-            if gone(batch) {
-                destinations.push(destination.clone());
-            }
-            !gone(batch)
-        });
-        destinations.extend(self.state.ready.take_out(gone));
-        for destination in destinations {
-            self.no_longer_waiting(&destination);
-        }
-    }
-
-    /// A batch is no longer in hand: what an operator changed meanwhile is seen now.
-    pub(super) fn look_again(&mut self, batch: BatchId, ctx: &mut Context<Self>) {
-        if self.state.known.get(&batch).is_some_and(Stage::is_in_hand)
-            || !self.state.look_again.remove(&batch)
-        {
-            return;
-        }
-        let (spool, log, me) = (Arc::clone(&self.deps.spool), self.deps.log.clone(), ctx.address());
-        self.deps.runtime.spawn_blocking(move || match spool.load(batch.envelope) {
-            Ok(stored) => {
-                let batches = stored.into_iter().flat_map(|stored| stored.batches);
-                let found = batches.filter(|(_, record)| record.hold.is_none());
-                // Those that were split off as well.
-                let moved = found.map(|(index, record)| {
-                    (BatchId { envelope: batch.envelope, index }, Some(record.due))
-                });
-                me.do_send(Moved { batches: moved.collect() });
-            }
-            Err(error) => {
-                info!(log, "batch could not be looked at again"; "batch" => %batch,
-                    "cause" => %error);
-            }
-        });
     }
 }

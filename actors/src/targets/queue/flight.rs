@@ -12,14 +12,16 @@ use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
 use posthaste_mail::envelope::{Envelope, Route};
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
+use posthaste_mail::queue::agenda::Refused;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Terms};
 use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::queue::turns::Room;
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::delivery::{Busy, Deliver, Finished, Journal, Settled, Slot};
-use crate::targets::queue::{Deps, Flight, LEASE_SPAN, QueueActor, Stage};
+use crate::targets::queue::{Deps, Flight, LEASE_SPAN, QueueActor};
 use crate::task::spawn_reporting;
 
 impl QueueActor {
@@ -27,24 +29,27 @@ impl QueueActor {
         &mut self,
         batch: BatchId,
         destination: DestinationKey,
+        room: Room,
         slot: Slot,
         ctx: &mut Context<Self>,
     ) {
         self.state.serial += 1;
         let now = self.deps.clock.now();
         let (call_off, called_off) = watch::channel(false);
+        let number = self.state.serial;
         let flight = Flight {
-            destination: destination.clone(),
+            number,
+            destination,
             since: now,
             begun: tokio::time::Instant::now(),
             recipients: 0,
             attempt: 0,
             slot: Some(slot.clone()),
             call_off: Some(call_off),
-            patient: false,
+            patient: room == Room::Patience,
             lease: None,
         };
-        self.state.known.insert(batch, Stage::Flying(flight));
+        self.flies(batch, flight);
         let terms = Terms {
             boot: self.deps.boot.clone(),
             serial: self.state.serial,
@@ -55,7 +60,7 @@ impl QueueActor {
         let work = launch(deps, batch, terms, slot, called_off, me.clone());
         spawn_reporting(&self.deps.runtime, work, move |end| {
             let end = end.unwrap_or_else(Launch::Grounded);
-            me.do_send(Launched { batch, destination, end });
+            me.do_send(Launched { batch, number, end });
         });
     }
 }
@@ -228,7 +233,7 @@ fn way_out(
 /// Launch -> Queue.
 struct Launched {
     batch: BatchId,
-    destination: DestinationKey,
+    number: u64,
     end: Launch,
 }
 
@@ -240,46 +245,40 @@ impl Handler<Launched> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: Launched, ctx: &mut Context<Self>) {
-        let Launched { batch, destination, end } = message;
-        match end {
+        let Launched { batch, number, end } = message;
+        if let Launch::Broken(error) = &end {
+            self.broken(error);
+        }
+        let flight = self.state.flights.get_mut(&batch).filter(|flight| flight.number == number);
+        // Over already, or of an earlier life; then the leases on disk tell of it.
+        let Some(flight) = flight else { return };
+        let refused = match end {
             Launch::Flying { recipients, attempt, lease } => {
-                if let Some(Stage::Flying(flight)) = self.state.known.get_mut(&batch) {
-                    flight.recipients = recipients;
-                    flight.attempt = attempt;
-                    flight.lease = Some(lease);
-                }
+                flight.recipients = recipients;
+                flight.attempt = attempt;
+                flight.lease = Some(lease);
                 return;
             }
             Launch::NotNow(NotLeasable::Abandoned(lease)) => {
-                self.forget(batch);
                 self.end_abandoned(lease, ctx);
+                return self.pump(ctx);
             }
-            Launch::NotNow(NotLeasable::NotDue(due)) => {
-                self.forget(batch);
-                self.schedule(batch, due, destination);
-            }
+            Launch::NotNow(NotLeasable::NotDue(due)) => Refused::NotDue(due),
             Launch::NotNow(not @ (NotLeasable::Leased | NotLeasable::Held)) => {
                 debug!(self.deps.log, "not leasable"; "batch" => %batch, "why" => ?not);
-                self.forget(batch);
+                Refused::NotOurs
             }
-            Launch::Gone => self.forget(batch),
+            Launch::Gone | Launch::Broken(_) => Refused::NotOurs,
             Launch::Grounded(why) => {
                 warn!(self.deps.log, "attempt could not begin"; "batch" => %batch, "cause" => why);
-                self.forget(batch);
-                self.schedule(batch, self.deps.clock.now().plus(GROUNDED_WAIT), destination);
+                Refused::Grounded
             }
-            Launch::Broken(error) => {
-                self.forget(batch);
-                self.broken(&error);
-            }
-        }
-        self.look_again(batch, ctx);
+        };
+        self.lands(batch);
+        self.state.agenda.refuse(batch, refused, self.deps.clock.now());
         self.pump(ctx);
     }
 }
-
-/// A batch that could not be read is looked at again after this.
-const GROUNDED_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Handler<Settled> for QueueActor {
     type Result = ();

@@ -4,8 +4,8 @@
 //! 2. `pump` starts attempts while there are slots: a flight takes the lease, loads the body and hands both to the target.
 //! 3. `Finished` ends a flight: the spool settles it, and what still waits goes back on the wheel.
 //!
-//! The disk is the truth. The actor keeps the near future of the schedule (`wheel`), what is due (`ready`) and what flies; after a fall
-//! all of it is read again.
+//! The disk is the truth. What is near of the schedule, and whose turn it is, is kept by `posthaste_mail::queue::agenda`; the actor has
+//! the permits, the tasks and the words for people. After a fall all of it is read again.
 
 mod accept;
 mod amend;
@@ -21,19 +21,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, AsyncContext, Context, Handler, MessageResult, Recipient as Address, Supervised,
+    Actor, AsyncContext, Context, Handler, MessageResult, Recipient as Address, SpawnHandle,
+    Supervised,
 };
 use slog::{Logger, info, warn};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use posthaste_edge::clock::Clock;
-use posthaste_edge::spool::{Due, Leased, Spool, SpoolError};
+use posthaste_edge::spool::{Leased, Spool, SpoolError};
 use posthaste_mail::envelope::EnvelopeId;
-use posthaste_mail::queue::fair::Fair;
+use posthaste_mail::queue::agenda::{Agenda, Patience};
 use posthaste_mail::queue::lease::{Boot, Lease};
-use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::queue::ledger::Report;
+use posthaste_mail::queue::reader::Read;
+use posthaste_mail::queue::record::{BatchId, Due};
 use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::queue::silence::Answer;
+use posthaste_mail::queue::turns::Room;
 use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::time::Timestamp;
 
@@ -41,19 +46,19 @@ use crate::messages::delivery::{Deliver, Slot, WaitingLong};
 use crate::messages::lifecycle::{
     Drain, Fatal, PanicNow, Probe, Pulse, TargetResumed, TargetSuspended,
 };
+use crate::task::spawn_reporting;
 use crate::trace::Trace;
 
-/// How often the wheel is looked at.
-const TICK: Duration = Duration::from_millis(200);
-/// How far ahead the schedule is kept in memory.
-const AHEAD: Duration = Duration::from_secs(600);
-/// Entries read at a time, and the most that are kept before more are read.
-const PAGE: usize = 5_000;
-const MOST_KEPT: usize = 50_000;
-/// Batches of one destination that are kept; the rest stays on disk, so that a long line keeps nobody else out.
-const MOST_OF_ONE: usize = 2_000;
+/// The longest sleep between two looks at the agenda: a clock that is set forward is noticed after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 /// The longest an attempt may take.
 const LEASE_SPAN: Duration = Duration::from_secs(2 * 3600);
+
+/// How many attempts may wait for silent hosts without a slot: they cost little but a socket each, and live hosts take no part in it.
+pub fn patience(max_parallelism: usize) -> usize {
+    max_parallelism.saturating_mul(4).clamp(64, 1024)
+}
 
 /// What outlives a fall.
 #[derive(Clone)]
@@ -75,32 +80,15 @@ pub struct Deps {
     pub max_parallelism: usize,
     /// `max_parallelism` permits: a slot stays taken while its task runs, whatever happens to this actor.
     pub slots: Arc<Semaphore>,
+    /// Places for attempts that wait for silent hosts without a slot.
+    pub patience: Arc<Semaphore>,
     pub trace: Arc<Trace>,
     pub fatal: Address<Fatal>,
 }
 
-/// Where a batch in hand is.
-enum Stage {
-    /// On the wheel, due later.
-    Wheel,
-    Ready,
-    Flying(Flight),
-    Settling,
-}
-
-impl Stage {
-    fn is_in_hand(&self) -> bool {
-        match self {
-            Stage::Wheel | Stage::Ready => false,
-            Stage::Flying(_) | Stage::Settling => true,
-        }
-    }
-}
-
-/// A place in the schedule.
-type Place = (Timestamp, BatchId);
-
 struct Flight {
+    /// Counts the flights, so that a word of an earlier one of the same batch is not taken for this one's.
+    number: u64,
     destination: DestinationKey,
     since: Timestamp,
     /// The same on a clock that nobody sets.
@@ -130,28 +118,15 @@ struct Counters {
 struct State {
     /// Self-messages of an earlier life are ignored.
     life: u64,
-    recovered: bool,
-    /// A page is being read, up to this moment.
-    loading: Option<Timestamp>,
-    /// Up to here the schedule has been read.
-    cursor: Option<Place>,
-    /// Something before the cursor was added while a page was read: the reading goes on from there.
-    rewind: Option<Place>,
-    /// The first entry that was left on disk for want of room, and whose it was.
-    skipped: Option<Place>,
-    skipped_of: HashSet<DestinationKey>,
-    /// Batches on the wheel and in line, by destination.
-    waiting: HashMap<DestinationKey, usize>,
-    /// Attempts that were settled before the leases were read, in this life.
-    settled: HashSet<BatchId>,
+    agenda: Agenda,
+    flights: HashMap<BatchId, Flight>,
+    /// The same, the oldest first.
+    by_age: BTreeMap<u64, BatchId>,
+    /// When the agenda is looked at again.
+    alarm: Option<(Timestamp, SpawnHandle)>,
     /// Attempts of a process that is gone, to be ended a few at a time: of a message to many destinations there may be very many.
     abandoned: VecDeque<Lease>,
     ending: HashSet<BatchId>,
-    wheel: BTreeMap<(Timestamp, BatchId), DestinationKey>,
-    ready: Fair<DestinationKey, BatchId>,
-    known: HashMap<BatchId, Stage>,
-    /// Batches in hand that an operator has changed.
-    look_again: HashSet<BatchId>,
     draining: bool,
     suspended: bool,
     serial: u64,
@@ -162,20 +137,12 @@ impl State {
     fn new(life: u64) -> State {
         State {
             life,
-            recovered: false,
-            loading: None,
-            cursor: None,
-            rewind: None,
-            skipped: None,
-            skipped_of: HashSet::new(),
-            waiting: HashMap::new(),
-            settled: HashSet::new(),
+            agenda: Agenda::default(),
+            flights: HashMap::new(),
+            by_age: BTreeMap::new(),
+            alarm: None,
             abandoned: VecDeque::new(),
             ending: HashSet::new(),
-            wheel: BTreeMap::new(),
-            ready: Fair::default(),
-            known: HashMap::new(),
-            look_again: HashSet::new(),
             draining: false,
             suspended: false,
             serial: 0,
@@ -194,124 +161,79 @@ impl QueueActor {
         QueueActor { deps, state: State::new(0) }
     }
 
-    /// A batch that waits until `due`. One that lies beyond what has been read is left to the disk.
+    /// A batch is in the schedule, at `due`.
     fn schedule(&mut self, batch: BatchId, due: Timestamp, destination: DestinationKey) {
-        if self.state.known.contains_key(&batch) {
-            return;
-        }
-        let read = self.state.cursor.is_some_and(|cursor| (due, batch) <= cursor);
-        let being_read = self.state.loading.is_some_and(|until| due <= until);
-        if !read && !being_read {
-            return;
-        }
-        let of_one = self.state.waiting.get(&destination).copied().unwrap_or(0);
-        if of_one >= MOST_OF_ONE || self.state.known.len() >= MOST_KEPT {
-            let place = (due, batch);
-            self.state.skipped = Some(self.state.skipped.map_or(place, |first| first.min(place)));
-            self.state.skipped_of.insert(destination);
-            return;
-        }
-        *self.state.waiting.entry(destination.clone()).or_insert(0) += 1;
-        if due <= self.deps.clock.now() {
-            self.state.known.insert(batch, Stage::Ready);
-            self.state.ready.push(destination, batch);
-        } else {
-            self.state.known.insert(batch, Stage::Wheel);
-            self.state.wheel.insert((due, batch), destination);
-        }
-    }
-
-    /// One batch less on the wheel or in line.
-    fn no_longer_waiting(&mut self, destination: &DestinationKey) {
-        if let Some(count) = self.state.waiting.get_mut(destination) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.state.waiting.remove(destination);
-            }
-        }
-    }
-
-    /// Something was added to the schedule at this moment or after it: it is read again from there.
-    fn read_again_from(&mut self, at: Timestamp) {
-        let before = (at.minus(Duration::from_micros(1)), LAST_BATCH);
-        self.state.cursor = self.state.cursor.map(|cursor| cursor.min(before));
-        if self.state.loading.is_some() {
-            self.state.rewind = Some(self.state.rewind.map_or(before, |first| first.min(before)));
-        }
-    }
-
-    /// What was left on disk for want of room is read when there is some.
-    fn fetch_skipped(&mut self) {
-        let Some((at, _)) = self.state.skipped else { return };
-        let room = self.state.known.len() < MOST_KEPT / 2;
-        let low = |key: &DestinationKey| {
-            self.state.waiting.get(key).copied().unwrap_or(0) < MOST_OF_ONE / 2
-        };
-        if room && self.state.skipped_of.iter().any(low) {
-            self.state.skipped = None;
-            self.state.skipped_of.clear();
-            self.read_again_from(at);
-        }
-    }
-
-    /// What became due goes in line.
-    fn turn_wheel(&mut self) {
         let now = self.deps.clock.now();
-        while let Some(entry) = self.state.wheel.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let ((_, batch), destination) = entry.remove_entry();
-            self.state.known.insert(batch, Stage::Ready);
-            self.state.ready.push(destination, batch);
+        self.state.agenda.arrive(batch, due, &destination, now);
+    }
+
+    /// Does what the agenda wishes for: starts attempts, reads on, and sleeps until there is more to do.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.start_flights(Room::Slot, ctx);
+        self.start_flights(Room::Patience, ctx);
+        self.read_on(ctx);
+        self.set_alarm(ctx);
+    }
+
+    fn start_flights(&mut self, room: Room, ctx: &mut Context<Self>) {
+        let permits = match room {
+            Room::Slot => Arc::clone(&self.deps.slots),
+            Room::Patience => Arc::clone(&self.deps.patience),
+        };
+        let now = self.deps.clock.now();
+        while !self.state.draining && !self.state.suspended {
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { return };
+            let Some((batch, destination)) = self.state.agenda.take_off(room, now) else { return };
+            self.take_off(batch, destination, room, Slot::new(permit), ctx);
         }
     }
 
-    /// Reads the next page of the schedule, if it comes near. What has no room is left on disk by `schedule`.
-    fn read_ahead(&mut self, ctx: &mut Context<Self>) {
-        let until = self.deps.clock.now().plus(AHEAD);
-        // A page a second is often enough for what is minutes away.
-        let near = self.state.cursor.is_none_or(|(at, _)| at.plus(Duration::from_secs(1)) < until);
-        if self.state.loading.is_some() || !self.state.recovered || !near {
-            return;
-        }
-        self.state.loading = Some(until);
-        let (spool, after, life) =
-            (Arc::clone(&self.deps.spool), self.state.cursor, self.state.life);
-        let me = ctx.address();
-        self.deps.runtime.spawn_blocking(move || {
-            let page = spool.due(after, until, PAGE);
-            me.do_send(PageRead { life, until, page });
+    fn read_on(&mut self, ctx: &mut Context<Self>) {
+        let Some(read) = self.state.agenda.next_read(self.deps.clock.now()) else { return };
+        let (spool, life, me) = (Arc::clone(&self.deps.spool), self.state.life, ctx.address());
+        let work = tokio::task::spawn_blocking;
+        let page = async move {
+            match work(move || spool.due(read.after, read.until, read.limit)).await {
+                Ok(page) => page,
+                Err(panic) => Err(SpoolError::Io(panic.to_string())),
+            }
+        };
+        spawn_reporting(&self.deps.runtime, page, move |page| {
+            let page = page.unwrap_or_else(|panic| Err(SpoolError::Io(panic)));
+            me.do_send(PageRead { life, read, page });
         });
     }
 
-    /// Starts attempts while there are slots.
-    fn pump(&mut self, ctx: &mut Context<Self>) {
-        while !self.state.draining && !self.state.suspended && self.state.recovered {
-            if self.state.ready.is_empty() {
-                return;
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let now = self.deps.clock.now();
+        let latest = now.plus(LONGEST_SLEEP);
+        let at = self.state.agenda.wakes().map_or(latest, |at| at.min(latest));
+        let at = at.max(now.plus(SHORTEST_SLEEP));
+        match self.state.alarm {
+            // One that a clock set back has put off is none.
+            Some((set, _)) if set <= at => return,
+            Some((_, handle)) => {
+                ctx.cancel_future(handle);
             }
-            let Ok(permit) = Arc::clone(&self.deps.slots).try_acquire_owned() else { return };
-            let Some((destination, batch)) = self.state.ready.pop() else { return };
-            self.no_longer_waiting(&destination);
-            self.take_off(batch, destination, Slot::new(permit), ctx);
+            None => {}
         }
+        let life = self.state.life;
+        let handle = ctx.run_later(at.since(now), move |queue, ctx| {
+            if queue.state.life == life {
+                queue.state.alarm = None;
+                queue.end_overdue(ctx);
+                queue.pump(ctx);
+            }
+        });
+        self.state.alarm = Some((at, handle));
     }
 
     /// Flights that took longer than any attempt may: their task is gone, or it would have ended the attempt itself.
     fn end_overdue(&mut self, ctx: &mut Context<Self>) {
-        let overdue: Vec<Lease> = self
-            .state
-            .known
-            .values()
-            .filter_map(|stage| match stage {
-                Stage::Flying(Flight { lease: Some(lease), begun, .. })
-                    if begun.elapsed() >= LEASE_SPAN =>
-                {
-                    Some(lease.clone())
-                }
-                Stage::Flying(_) | Stage::Wheel | Stage::Ready | Stage::Settling => None,
-            })
+        let oldest = self.state.by_age.values().filter_map(|batch| self.state.flights.get(batch));
+        let overdue: Vec<Lease> = oldest
+            .take_while(|flight| flight.begun.elapsed() >= LEASE_SPAN)
+            .filter_map(|flight| flight.lease.clone())
             .collect();
         for lease in overdue {
             warn!(self.deps.log, "attempt did not end in time"; "batch" => %lease.batch);
@@ -328,26 +250,37 @@ impl QueueActor {
         }
     }
 
+    fn flies(&mut self, batch: BatchId, flight: Flight) {
+        self.state.by_age.insert(flight.number, batch);
+        self.state.flights.insert(batch, flight);
+    }
+
+    /// A flight is over: its slot is free.
+    fn lands(&mut self, batch: BatchId) {
+        let Some(flight) = self.state.flights.remove(&batch) else { return };
+        self.state.by_age.remove(&flight.number);
+        if let Some(slot) = &flight.slot {
+            slot.give_back();
+        }
+    }
+
+    /// An attempt has come to its end, which is about to be written down.
+    fn landed(&mut self, report: &Report) {
+        let batch = report.lease.batch;
+        let flight = self.state.flights.get(&batch);
+        // The word of a task that was given up for lost ends no later attempt.
+        let late = flight.and_then(|f| f.lease.as_ref()).is_some_and(|l| *l != report.lease);
+        if !late {
+            self.lands(batch);
+            let answer = Answer::of(&report.outcomes);
+            self.state.agenda.land(batch, answer, self.deps.clock.now());
+        }
+    }
+
     fn broken(&self, error: &SpoolError) {
         if let SpoolError::Broken(_) = error {
             let reason = format!("spool of queue {}: {error}", self.deps.name);
             self.deps.fatal.do_send(Fatal { reason });
-        }
-    }
-
-    fn forget(&mut self, batch: BatchId) {
-        if let Some(Stage::Flying(flight)) = self.state.known.remove(&batch) {
-            self.land(&flight);
-        }
-    }
-
-    /// A flight is over: its slot is free, and its destination is no longer passed over on its account.
-    fn land(&mut self, flight: &Flight) {
-        if let Some(slot) = &flight.slot {
-            slot.give_back();
-        }
-        if flight.patient {
-            self.state.ready.unpark(&flight.destination);
         }
     }
 }
@@ -363,21 +296,15 @@ impl Actor for QueueActor {
             let leases = spool.leases();
             me.do_send(LeasesRead { life, leases, undecided });
         });
-        ctx.run_interval(TICK, |queue, ctx| {
-            queue.turn_wheel();
-            queue.end_overdue(ctx);
-            queue.fetch_skipped();
-            queue.read_ahead(ctx);
-            queue.pump(ctx);
-        });
+        self.set_alarm(ctx);
     }
 }
 
 impl Supervised for QueueActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        let State { draining, suspended, .. } = self.state;
-        // Orders of the root are facts of the process, not of this life.
-        self.state = State { draining, suspended, ..State::new(self.state.life + 1) };
+        let State { draining, suspended, serial, .. } = self.state;
+        // Orders of the root are facts of the process, not of this life; and no number is given twice in it.
+        self.state = State { draining, suspended, serial, ..State::new(self.state.life + 1) };
     }
 }
 
@@ -418,16 +345,18 @@ impl Handler<LeasesRead> for QueueActor {
         for Leased { lease, destination } in leases {
             self.state.serial = self.state.serial.max(lease.serial);
             let batch = lease.batch;
-            if self.state.known.contains_key(&batch) || self.state.settled.contains(&batch) {
+            if !self.state.agenda.is_news(batch) {
                 continue;
             }
             if lease.is_void(&self.deps.boot, now) {
                 // Off the schedule until its turn to be ended comes.
-                self.state.known.insert(batch, Stage::Settling);
+                self.state.agenda.land(batch, Answer::NotAsked, now);
                 self.state.abandoned.push_back(lease);
                 abandoned += 1;
             } else {
+                self.state.agenda.adopt(batch, destination.clone(), lease.taken);
                 let flight = Flight {
+                    number: lease.serial,
                     destination,
                     since: lease.taken,
                     begun: Instant::now(),
@@ -436,25 +365,24 @@ impl Handler<LeasesRead> for QueueActor {
                     slot: None,
                     call_off: None,
                     patient: false,
-                    lease: Some(lease.clone()),
+                    lease: Some(lease),
                 };
-                self.state.known.insert(lease.batch, Stage::Flying(flight));
+                self.flies(batch, flight);
             }
         }
         if abandoned > 0 {
             info!(self.deps.log, "interrupted attempts found"; "count" => abandoned);
         }
-        self.state.recovered = true;
-        self.state.settled.clear();
+        self.state.agenda.recover();
         self.end_some(ctx);
-        self.read_ahead(ctx);
+        self.pump(ctx);
     }
 }
 
 /// Disk -> Queue: a page of the schedule.
 struct PageRead {
     life: u64,
-    until: Timestamp,
+    read: Read,
     page: Result<Vec<Due>, SpoolError>,
 }
 
@@ -469,35 +397,18 @@ impl Handler<PageRead> for QueueActor {
         if message.life != self.state.life {
             return;
         }
-        self.state.loading = None;
-        let page = match message.page {
-            Ok(page) => page,
+        let now = self.deps.clock.now();
+        match message.page {
+            Ok(page) => self.state.agenda.page(&message.read, page, now),
             Err(error) => {
                 warn!(self.deps.log, "schedule could not be read"; "cause" => %error);
-                return self.broken(&error);
+                self.state.agenda.read_failed(&message.read, now);
+                self.broken(&error);
             }
-        };
-        let read_to = match page.last() {
-            Some(last) if page.len() >= PAGE => (last.at, last.batch),
-            _ => (message.until, LAST_BATCH),
-        };
-        self.state.cursor = Some(read_to);
-        for due in page {
-            self.schedule(due.batch, due.at, due.destination);
-        }
-        if let Some(rewind) = self.state.rewind.take() {
-            self.state.cursor = Some(rewind.min(read_to));
-        }
-        if self.state.cursor != Some((message.until, LAST_BATCH)) {
-            self.read_ahead(ctx);
         }
         self.pump(ctx);
     }
 }
-
-/// Behind every batch of its moment.
-const LAST_BATCH: BatchId =
-    BatchId { envelope: EnvelopeId::from_bytes([0xff; 16]), index: u32::MAX };
 
 /// Composition -> Queue: the check after a start has put messages back into the schedule.
 #[derive(Clone, Copy, Debug)]
@@ -511,32 +422,33 @@ impl Handler<ReadAgain> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, _: ReadAgain, ctx: &mut Context<Self>) {
-        self.read_again_from(Timestamp::ZERO);
-        self.read_ahead(ctx);
+        self.state.agenda.read_again(Timestamp::ZERO, Timestamp::from_micros(u64::MAX));
+        self.pump(ctx);
     }
 }
 
 impl Handler<WaitingLong> for QueueActor {
     type Result = ();
 
-    /// One flight of a destination may wait for a silent host without a slot; further ones are called off and wait on the wheel.
+    /// One flight of a destination may wait for a silent host without a slot; further ones are called off and wait for their turn.
     fn handle(&mut self, message: WaitingLong, ctx: &mut Context<Self>) {
-        let Some(Stage::Flying(flight)) = self.state.known.get(&message.batch) else { return };
-        let destination = flight.destination.clone();
-        let somebody_waits = self.state.known.values().any(
-            |stage| matches!(stage, Stage::Flying(f) if f.patient && f.destination == destination),
-        );
-        let Some(Stage::Flying(flight)) = self.state.known.get_mut(&message.batch) else { return };
-        if somebody_waits {
-            if let Some(call_off) = &flight.call_off {
-                call_off.send_replace(true);
+        let WaitingLong { batch } = message;
+        let Some(flight) = self.state.flights.get_mut(&batch) else { return };
+        let place = Arc::clone(&self.deps.patience).try_acquire_owned().ok();
+        let now = self.deps.clock.now();
+        match self.state.agenda.waits_long(batch, place.is_some(), now) {
+            Patience::StepAside => {
+                flight.patient = true;
+                if let (Some(slot), Some(place)) = (&flight.slot, place) {
+                    slot.exchange(place);
+                }
             }
-        } else {
-            flight.patient = true;
-            if let Some(slot) = &flight.slot {
-                slot.give_back();
+            Patience::Stay => {}
+            Patience::CallOff => {
+                if let Some(call_off) = &flight.call_off {
+                    call_off.send_replace(true);
+                }
             }
-            self.state.ready.park(&destination);
         }
         self.pump(ctx);
     }
@@ -547,10 +459,8 @@ impl Handler<Drain> for QueueActor {
 
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
         self.state.draining = true;
-        for stage in self.state.known.values() {
-            if let Stage::Flying(Flight { call_off: Some(call_off), .. }) = stage {
-                call_off.send_replace(true);
-            }
+        for call_off in self.state.flights.values().filter_map(|flight| flight.call_off.as_ref()) {
+            call_off.send_replace(true);
         }
     }
 }
@@ -576,14 +486,13 @@ impl Handler<Probe> for QueueActor {
     type Result = MessageResult<Probe>;
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
-        let at_work = |stage: &&Stage| matches!(stage, Stage::Flying(_) | Stage::Settling);
-        let running = self.state.known.values().filter(at_work).count();
+        let census = self.state.agenda.census();
         let counters = &self.state.counters;
         MessageResult(Some(Pulse {
             counters: vec![
-                ("running", running as u64),
-                ("ready", self.state.ready.len() as u64),
-                ("soon", self.state.wheel.len() as u64),
+                ("running", census.in_hand as u64),
+                ("near", census.waiting as u64),
+                ("destinations", census.lines as u64),
                 ("accepted", counters.accepted),
                 ("delivered", counters.delivered),
                 ("deferred", counters.deferred),

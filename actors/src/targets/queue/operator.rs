@@ -15,8 +15,8 @@ use posthaste_mail::queue::record::{BatchId, BatchRecord, Standing};
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::admin::{ListBatches, Page, QueueView, ShowMessage, ShowQueue};
+use crate::targets::queue::QueueActor;
 use crate::targets::queue::notice::Way;
-use crate::targets::queue::{QueueActor, Stage};
 
 /// Envelopes looked at for one page.
 const PAGE: usize = 200;
@@ -28,19 +28,16 @@ impl Handler<ShowQueue> for QueueActor {
         let now = self.deps.clock.now();
         let running: Vec<DeliveryLine> = self
             .state
-            .known
+            .flights
             .iter()
-            .filter_map(|(batch, stage)| match stage {
-                Stage::Flying(flight) => Some(DeliveryLine {
-                    queue: self.deps.name.clone(),
-                    id: batch.envelope,
-                    destination: flight.destination.to_string(),
-                    recipients: flight.recipients as u64,
-                    attempt: flight.attempt,
-                    phase: if flight.patient { "waiting" } else { "delivering" }.to_string(),
-                    seconds: now.since(flight.since).as_secs(),
-                }),
-                Stage::Wheel | Stage::Ready | Stage::Settling => None,
+            .map(|(batch, flight)| DeliveryLine {
+                queue: self.deps.name.clone(),
+                id: batch.envelope,
+                destination: flight.destination.to_string(),
+                recipients: flight.recipients as u64,
+                attempt: flight.attempt,
+                phase: if flight.patient { "waiting" } else { "delivering" }.to_string(),
+                seconds: now.since(flight.since).as_secs(),
             })
             .collect();
         let counts = self.deps.spool.counts();

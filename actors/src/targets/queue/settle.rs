@@ -20,12 +20,13 @@ use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{End, Ended, Report, Settlement};
 use posthaste_mail::queue::record::{BatchId, BatchRecord, EnvelopeRecord, RecipientRecord};
 use posthaste_mail::queue::schedule::Plan;
+use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::delivery::Finished;
 use crate::targets::queue::flight::interrupted;
 use crate::targets::queue::notice::{Made, Way, Writer, told};
-use crate::targets::queue::{Deps, QueueActor, Stage};
+use crate::targets::queue::{Deps, QueueActor};
 use crate::task::spawn_reporting;
 
 impl Handler<Finished> for QueueActor {
@@ -47,14 +48,8 @@ impl QueueActor {
 
     fn settle(&mut self, report: Report, tries: u32, ctx: &mut Context<Self>) {
         let batch = report.lease.batch;
-        let mut flown = None;
-        if let Some(Stage::Flying(flight)) = self.state.known.insert(batch, Stage::Settling) {
-            self.land(&flight);
-            flown = Some(flight.recipients);
-        }
-        if !self.state.recovered {
-            self.state.settled.insert(batch);
-        }
+        let flown = self.state.flights.get(&batch).map(|flight| flight.recipients);
+        self.landed(&report);
         let mut deps = self.deps.clone();
         if tries >= TRIES_WITH_NOTICE && deps.bounce.is_some() {
             // The end of a batch matters more than the word of it.
@@ -267,10 +262,12 @@ impl Handler<SettleEnded> for QueueActor {
         self.end_some(ctx);
         let error = match end {
             Ok(written) => {
-                self.state.known.remove(&batch);
+                // A stale report leaves the batch to whoever holds it.
+                let record = written.settlement.batch.as_ref().filter(|r| r.lease.is_none());
+                let next = record.map(|r| (r.due, &r.destination));
+                self.is_written(&report, next);
                 self.settled(batch, &written);
                 self.noted(batch, made, tries, &written);
-                self.look_again(batch, ctx);
                 return self.pump(ctx);
             }
             Err(error) => error,
@@ -282,8 +279,7 @@ impl Handler<SettleEnded> for QueueActor {
                 ctx.run_later(SETTLE_AGAIN, move |queue, ctx| queue.settle(report, tries, ctx));
             }
             None => {
-                self.state.known.remove(&batch);
-                self.look_again(batch, ctx);
+                self.is_written(&report, None);
                 if let Unsettled::Spool(error) = error
                     && error != SpoolError::NotFound
                 {
@@ -320,6 +316,17 @@ const SETTLE_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
 const TRIES_WITH_NOTICE: u32 = 10;
 
 impl QueueActor {
+    /// The end of an attempt is in the books, and the batch goes on at `next`; or it will not be brought there any more.
+    fn is_written(&mut self, report: &Report, next: Option<(Timestamp, &DestinationKey)>) {
+        let batch = report.lease.batch;
+        // After a fall its lease may have been read before it was settled.
+        let flight = self.state.flights.get(&batch).and_then(|flight| flight.lease.as_ref());
+        if flight == Some(&report.lease) {
+            self.landed(report);
+        }
+        self.state.agenda.settled(batch, next, self.deps.clock.now());
+    }
+
     /// What senders were told, or were not.
     pub(super) fn noted(&mut self, batch: BatchId, made: Made, tries: u32, written: &Written) {
         for note in made.notes {
@@ -399,10 +406,6 @@ impl QueueActor {
                     recipients: settlement.waiting.len() as u64,
                 };
                 trace.note(name, batch.envelope, event);
-                // A stale report leaves the batch to whoever holds it.
-                if record.lease.is_none() {
-                    self.schedule(batch, record.due, record.destination.clone());
-                }
             }
             None => trace.note(name, batch.envelope, Event::Removed),
         }

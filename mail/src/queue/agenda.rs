@@ -1,0 +1,316 @@
+//! What is done next: the queue's schedule in memory, as a state machine without clock and disk.
+//!
+//! The caller tells what happened (`arrive`, `page`, `land`, ...) and asks what to do: `next_read` wants a page of the schedule,
+//! `take_off` names a batch whose attempt may begin, `wakes` says when to ask again if nothing happens before. The disk is the truth;
+//! here is what is near of it, in bounded memory:
+//!
+//! 1. `lines` holds the first batches of each destination, `turns` whose turn it is.
+//! 2. `reader` fetches from disk what they lack.
+//! 3. `silence` remembers hosts that do not answer.
+//!
+//! The rooms: here what comes into the schedule, `room` which of it is kept in memory, `attempts` what becomes of it.
+//!
+//! A batch that leaves memory without an end is either told of again (`arrive`) or still on disk at a place that will be read:
+//! that is what `leave` and `look_again` see to.
+
+mod attempts;
+#[cfg(test)]
+mod fairness;
+#[cfg(test)]
+mod model;
+mod room;
+
+pub use attempts::{Patience, Refused};
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::queue::lines::{LineId, Lines, Memory, Rest};
+use crate::queue::reader::{LAST_BATCH, Pages, Read, Reader, Way, before};
+use crate::queue::record::{BatchId, Due, Place};
+use crate::queue::silence::{MOST_SILENT, Silence};
+use crate::queue::turns::{Room, Turns};
+use crate::route::destination::DestinationKey;
+use crate::time::Timestamp;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub memory: Memory,
+    pub pages: Pages,
+    /// Destinations that are remembered as silent.
+    pub silent: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory: Memory { batches: 50_000, of_one: 2_000 },
+            pages: Pages {
+                ahead: Duration::from_secs(600),
+                size: 5_000,
+                pause: Duration::from_secs(1),
+            },
+            silent: MOST_SILENT,
+        }
+    }
+}
+
+/// A batch that could not be read is looked at again after this.
+const GROUNDED_WAIT: Duration = Duration::from_secs(60);
+
+/// Where a batch in hand is.
+#[derive(Debug)]
+enum Stage {
+    Waiting {
+        line: LineId,
+        at: Timestamp,
+    },
+    Flying(Flight),
+    /// Its end is being written down.
+    Settling {
+        told: Told,
+    },
+}
+
+#[derive(Debug)]
+struct Flight {
+    key: DestinationKey,
+    /// Where the schedule had it.
+    at: Timestamp,
+    room: Room,
+    /// Its host has not greeted for long.
+    slow: bool,
+    told: Told,
+}
+
+/// The earliest moment the schedule was said to have the batch at, while it was in hand.
+type Told = Option<Timestamp>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Waiting in memory.
+    pub waiting: usize,
+    /// Destinations of these.
+    pub lines: usize,
+    /// Attempts that run or are being settled.
+    pub in_hand: usize,
+}
+
+#[derive(Debug)]
+pub struct Agenda {
+    /// Leases of an earlier life are known: reading and flying may begin.
+    recovered: bool,
+    lines: Lines,
+    turns: Turns,
+    reader: Reader,
+    silence: Silence,
+    known: HashMap<BatchId, Stage>,
+    waiting: usize,
+    /// Attempts that came to an end before the leases were known.
+    landed_early: HashSet<BatchId>,
+    /// When batches are looked for that could not be read, and between which places.
+    grounded: Option<(Timestamp, Place, Place)>,
+}
+
+impl Default for Agenda {
+    fn default() -> Agenda {
+        Agenda::new(Limits::default())
+    }
+}
+
+impl Agenda {
+    pub fn new(limits: Limits) -> Agenda {
+        Agenda {
+            recovered: false,
+            lines: Lines::new(limits.memory),
+            turns: Turns::default(),
+            reader: Reader::new(limits.pages),
+            silence: Silence::new(limits.silent),
+            known: HashMap::new(),
+            waiting: 0,
+            landed_early: HashSet::new(),
+            grounded: None,
+        }
+    }
+
+    // After a start.
+
+    /// Is this lease news? Not if its attempt is in hand, or came to its end before the leases were read.
+    pub fn is_news(&self, batch: BatchId) -> bool {
+        !self.known.contains_key(&batch) && !self.landed_early.contains(&batch)
+    }
+
+    /// An attempt of an earlier life that still runs.
+    pub fn adopt(&mut self, batch: BatchId, key: DestinationKey, at: Timestamp) {
+        let flight = Flight { key, at, room: Room::Slot, slow: false, told: None };
+        self.known.insert(batch, Stage::Flying(flight));
+    }
+
+    /// All leases are known.
+    pub fn recover(&mut self) {
+        self.recovered = true;
+        self.landed_early.clear();
+    }
+
+    // What comes into the schedule.
+
+    /// The schedule has this batch at this moment.
+    pub fn arrive(&mut self, batch: BatchId, at: Timestamp, key: &DestinationKey, now: Timestamp) {
+        if self.is_in_hand(batch, at) || !self.recovered {
+            return;
+        }
+        self.drop_waiting(batch, now);
+        let place = (at, batch);
+        if Some(place) > self.reader.frontier() {
+            return self.arrive_early(place, key, now);
+        }
+        let Some(line) = self.lines.open(key) else {
+            self.reader.look_again(before(place), place);
+            return self.reader.crowded();
+        };
+        if Some(place) <= self.has(line) {
+            self.keep_or_leave(line, place, now);
+        } else if self.reader.read_for(line).is_some() {
+            // It is taken before its turn; what is older pushes it out again if the line is full then.
+            if self.lines.length(line) >= self.lines.share() || !self.keep(line, place, now) {
+                self.reader.left(place);
+            }
+        }
+        // Else it is read with the rest of its line.
+    }
+
+    /// Beyond what has been read: taken all the same if it is due or just being read, and there is room.
+    fn arrive_early(&mut self, place: Place, key: &DestinationKey, now: Timestamp) {
+        if place.0 > now && !self.reader.is_being_read(place.0) {
+            return;
+        }
+        let line = self.lines.open(key);
+        let kept = line.is_some_and(|line| {
+            let room = self.lines.length(line) < self.lines.share();
+            room && self.lines.rest(line) == Rest::Nothing && self.keep(line, place, now)
+        });
+        if !kept {
+            self.reader.left(place);
+            if let Some(line) = line {
+                self.lines.close_if_done(line);
+            }
+        }
+    }
+
+    /// Somebody else has changed this batch: the schedule has it at another place now, or not at all.
+    pub fn moved(&mut self, batch: BatchId, at: Option<Timestamp>, now: Timestamp) {
+        match at {
+            Some(at) if self.is_in_hand(batch, at) => {}
+            Some(at) => {
+                self.drop_waiting(batch, now);
+                self.read_again(at, at.max(now));
+            }
+            None => self.drop_waiting(batch, now),
+        }
+    }
+
+    /// Anything may have come into the schedule anywhere.
+    pub fn read_again(&mut self, from: Timestamp, through: Timestamp) {
+        self.reader.look_again(before((from, FIRST_BATCH)), (through, LAST_BATCH));
+    }
+
+    /// Notes what is said of a batch that flies.
+    fn is_in_hand(&mut self, batch: BatchId, at: Timestamp) -> bool {
+        match self.known.get_mut(&batch) {
+            Some(Stage::Flying(Flight { told, .. }) | Stage::Settling { told }) => {
+                *told = Some(told.map_or(at, |first| first.min(at)));
+                true
+            }
+            Some(Stage::Waiting { .. }) | None => false,
+        }
+    }
+
+    // Pages of the schedule.
+
+    /// The page to read next.
+    pub fn next_read(&mut self, now: Timestamp) -> Option<Read> {
+        if !self.recovered {
+            return None;
+        }
+        // A clock that is set back makes no wait longer.
+        let over = |at: Timestamp| at <= now || at > now.plus(GROUNDED_WAIT);
+        if let Some((_, from, through)) = self.grounded.take_if(|(at, ..)| over(*at)) {
+            self.reader.look_again(before(from), through);
+        }
+        self.reader.next(now, self.lines.have_room(), self.turns.in_ring())
+    }
+
+    pub fn read_failed(&mut self, read: &Read, now: Timestamp) {
+        self.reader.failed(read, now);
+    }
+
+    pub fn page(&mut self, read: &Read, page: Vec<Due>, now: Timestamp) {
+        let Some(read_to) = self.reader.arrived(read, &page) else { return };
+        let mut fed = HashSet::new();
+        for Due { at, batch, destination } in page {
+            let place = (at, batch);
+            if Some(place) > read_to {
+                break;
+            }
+            if self.known.contains_key(&batch) {
+                continue;
+            }
+            let Some(line) = self.lines.open(&destination) else {
+                match read.way {
+                    Way::Ahead => {
+                        self.reader.stop_before(place);
+                        break;
+                    }
+                    Way::Over => {
+                        self.reader.look_again(before(place), (read.until, LAST_BATCH));
+                        self.reader.crowded();
+                        continue;
+                    }
+                }
+            };
+            if Some(place) <= self.has(line) {
+                self.keep_or_leave(line, place, now);
+                fed.insert(line);
+            }
+        }
+        // Who has enough for now does not keep the reading going.
+        for line in fed {
+            if let (Rest::After(rest), Some(at)) =
+                (self.lines.rest(line), self.reader.read_for(line))
+                && !self.lines.is_short(line)
+                && at < self.reader.frontier()
+            {
+                self.lines.set_rest(line, Rest::After(rest.max(at)));
+                self.reader.stop_for(line);
+            }
+        }
+        for line in self.reader.pause_over() {
+            self.lines.set_rest(line, Rest::Nothing);
+            self.look_after(line, now);
+        }
+    }
+
+    // For whoever waits and watches.
+
+    /// When to ask again if nothing happens before.
+    pub fn wakes(&self) -> Option<Timestamp> {
+        if !self.recovered {
+            return None;
+        }
+        let due = self.turns.next_due().map(|(due, _)| due);
+        let grounded = self.grounded.map(|(at, ..)| at);
+        [due, grounded, self.reader.wakes()].into_iter().flatten().min()
+    }
+
+    pub fn census(&self) -> Census {
+        Census {
+            waiting: self.waiting,
+            lines: self.lines.count(),
+            in_hand: self.known.len() - self.waiting,
+        }
+    }
+}
+
+/// Before every other batch of its moment.
+const FIRST_BATCH: BatchId =
+    BatchId { envelope: crate::envelope::EnvelopeId::from_bytes([0; 16]), index: 0 };

@@ -1,0 +1,180 @@
+//! Attempts, from whose turn it is to where the batch goes on.
+
+use super::{Agenda, Flight, GROUNDED_WAIT, Stage, Told};
+use crate::queue::record::BatchId;
+use crate::queue::silence::Answer;
+use crate::queue::turns::Room;
+use crate::route::destination::DestinationKey;
+use crate::time::Timestamp;
+
+/// Why an attempt did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The schedule has it at another time.
+    NotDue(Timestamp),
+    /// Somebody else has it, it is held, or it is gone.
+    NotOurs,
+    /// It could not be read.
+    Grounded,
+}
+
+/// What becomes of a flight whose host is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It goes on without its slot.
+    StepAside,
+    /// It goes on as before.
+    Stay,
+    /// Another one waits for the same host, or there is no room to wait.
+    CallOff,
+}
+
+impl Agenda {
+    /// A batch whose attempt may begin, for somebody who has this much room.
+    pub fn take_off(&mut self, room: Room, now: Timestamp) -> Option<(BatchId, DestinationKey)> {
+        if !self.recovered {
+            return None;
+        }
+        self.turn_wheel(now);
+        while let Some(line) = self.turns.first(room) {
+            self.turns.leave(line);
+            let first = self.lines.first(line).zip(self.lines.key(line).cloned());
+            let Some(((at, batch), key)) = first else { continue };
+            if at > now {
+                // The clock was set back.
+                self.look_after(line, now);
+                continue;
+            }
+            self.lines.remove(line, (at, batch));
+            self.waiting -= 1;
+            let flight = Flight { key: key.clone(), at, room, slow: false, told: None };
+            self.known.insert(batch, Stage::Flying(flight));
+            match room {
+                Room::Patience => self.note_silence(&key, Some(batch), now),
+                Room::Slot => {}
+            }
+            self.look_after(line, now);
+            return Some((batch, key));
+        }
+        None
+    }
+
+    fn turn_wheel(&mut self, now: Timestamp) {
+        while let Some((_, line)) = self.turns.next_due().filter(|(due, _)| *due <= now) {
+            self.turns.leave(line);
+            self.look_after(line, now);
+        }
+    }
+
+    fn note_silence(&mut self, key: &DestinationKey, flight: Option<BatchId>, now: Timestamp) {
+        if let Some(forgotten) = self.silence.note(key, flight) {
+            self.look_after_key(&forgotten, now);
+        }
+    }
+
+    /// The host of a flight has not greeted for long. `room`: one more may wait without a slot.
+    pub fn waits_long(&mut self, batch: BatchId, room: bool, now: Timestamp) -> Patience {
+        let Some(Stage::Flying(flight)) = self.known.get_mut(&batch) else {
+            return Patience::Stay;
+        };
+        flight.slow = true;
+        if flight.room == Room::Patience {
+            return Patience::Stay;
+        }
+        let key = flight.key.clone();
+        let waits = self.silence.flight(&key);
+        let verdict = if waits.is_none() && room { Patience::StepAside } else { Patience::CallOff };
+        if verdict == Patience::StepAside {
+            flight.room = Room::Patience;
+            self.note_silence(&key, Some(batch), now);
+        } else if waits.is_none() {
+            self.note_silence(&key, None, now);
+        }
+        self.look_after_key(&key, now);
+        verdict
+    }
+
+    /// An attempt did not begin. Says nothing of batches that are not in hand.
+    pub fn refuse(&mut self, batch: BatchId, why: Refused, now: Timestamp) {
+        let Some(Stage::Flying(Flight { key, at, told, .. })) = self.known.get(&batch) else {
+            return;
+        };
+        let (key, at, told) = (key.clone(), *at, *told);
+        self.known.remove(&batch);
+        self.free(batch, &key, false, now);
+        match why {
+            Refused::NotDue(due) => self.arrive(batch, due, &key, now),
+            Refused::NotOurs => self.look_for(told, now),
+            Refused::Grounded => {
+                let place = (at.min(told.unwrap_or(at)), batch);
+                self.grounded = Some(match self.grounded {
+                    Some((wake, first, last)) => (wake, first.min(place), last.max((at, batch))),
+                    None => (now.plus(GROUNDED_WAIT), place, (at, batch)),
+                });
+            }
+        }
+    }
+
+    /// An attempt is over and is being settled.
+    pub fn land(&mut self, batch: BatchId, answer: Answer, now: Timestamp) {
+        if !self.recovered {
+            self.landed_early.insert(batch);
+        }
+        self.drop_waiting(batch, now);
+        let settling = |told| Stage::Settling { told };
+        match self.known.remove(&batch) {
+            Some(Stage::Flying(flight)) => {
+                self.known.insert(batch, settling(flight.told));
+                let heard = match answer {
+                    Answer::Heard => true,
+                    // A host that refuses at once takes no slot from anybody.
+                    Answer::Nobody => !flight.slow,
+                    Answer::NotAsked => false,
+                };
+                self.free(batch, &flight.key, heard, now);
+            }
+            Some(stage @ (Stage::Settling { .. } | Stage::Waiting { .. })) => {
+                self.known.insert(batch, stage);
+            }
+            None => {
+                self.known.insert(batch, settling(None));
+            }
+        }
+    }
+
+    /// A flight of this destination is over.
+    fn free(&mut self, batch: BatchId, key: &DestinationKey, heard: bool, now: Timestamp) {
+        if heard {
+            self.silence.hear(key);
+        }
+        self.silence.end(key, batch);
+        self.look_after_key(key, now);
+    }
+
+    /// The end is written down. Where the batch goes on, if it does, is told by `next`.
+    pub fn settled(
+        &mut self,
+        batch: BatchId,
+        next: Option<(Timestamp, &DestinationKey)>,
+        now: Timestamp,
+    ) {
+        if !self.recovered {
+            self.landed_early.insert(batch);
+        }
+        let Some(Stage::Settling { told }) = self.known.get(&batch) else { return };
+        let told = *told;
+        self.known.remove(&batch);
+        match next {
+            // If it was moved meanwhile it is due earlier; if not, the disk says so when it is tried.
+            Some((at, key)) => self.arrive(batch, told.map_or(at, |told| told.min(at)), key, now),
+            None => self.look_for(told, now),
+        }
+    }
+
+    /// What was said of a batch while it was in hand has not been looked at yet.
+    fn look_for(&mut self, told: Told, now: Timestamp) {
+        if let Some(at) = told {
+            self.read_again(at, at.max(now));
+        }
+    }
+}
