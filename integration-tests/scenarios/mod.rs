@@ -3,6 +3,7 @@
 mod accepted_means_on_disk;
 mod check_reports_all_mistakes;
 mod crash_matrix;
+mod damaged_body;
 mod intake_refuses;
 mod kill9_under_load_loses_nothing;
 mod local_faults;

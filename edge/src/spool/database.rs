@@ -225,7 +225,8 @@ fn open_once(path: &Path) -> Result<Db, Fault> {
     let config = sled::Config::new()
         .path(path)
         .segment_size(8 << 20)
-        .cache_capacity(64 << 20)
+        // By the size on disk: in memory a page takes several times that. What is recent is in the layers above.
+        .cache_capacity(16 << 20)
         .flush_every_ms(Some(500));
     // A damaged file can make sled panic.
     match catch_unwind(AssertUnwindSafe(|| config.open())) {

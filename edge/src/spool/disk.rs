@@ -498,12 +498,16 @@ impl Spool for DiskSpool {
             if self.store.get(Table::Envelope, &envelope_key(id))?.is_none() {
                 return Err(SpoolError::NotFound);
             }
+            let damaged = |why: &str| {
+                self.store.note_damage(Table::Envelope, &envelope_key(id));
+                SpoolError::Damaged(format!("body of {id}: {why}"))
+            };
             Err(match unread {
                 Unread::Io(error) if error.kind() == io::ErrorKind::NotFound => {
-                    SpoolError::Damaged(format!("body of {id}: no such file"))
+                    damaged("no such file")
                 }
                 Unread::Io(error) => SpoolError::Io(format!("body of {id}: {error}")),
-                Unread::Unsound(why) => SpoolError::Damaged(format!("body of {id}: {why}")),
+                Unread::Unsound(why) => damaged(why),
             })
         })
     }
@@ -529,7 +533,10 @@ impl Spool for DiskSpool {
         let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
         [
             (!self.room.is_left()).then(|| SpoolError::Full.to_string()),
-            counted(self.damaged(), "records do not verify: see posthaste spool rebuild"),
+            counted(
+                self.damaged(),
+                "records or bodies do not verify: see posthaste queue list --held",
+            ),
             counted(missing, "messages have no body and cannot be delivered"),
         ]
         .into_iter()

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use actix::{Addr, AsyncContext, Context, Handler, Recipient};
-use slog::{debug, info, warn};
+use slog::{debug, error, info, warn};
 use tokio::sync::watch;
 
 use posthaste_edge::clock::dice;
 use posthaste_edge::spool::{SpoolError, Taken};
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
+use posthaste_mail::admin::request::Filter;
 use posthaste_mail::envelope::{Envelope, Route};
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
 use posthaste_mail::queue::agenda::Refused;
+use posthaste_mail::queue::amendment::{Amendment, Order};
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Terms};
 use posthaste_mail::queue::record::BatchId;
@@ -137,16 +139,12 @@ async fn hand_over(
         Ok(Ok(body)) => body,
         Ok(Err(error)) => {
             warn!(deps.log, "body could not be opened"; "id" => %id, "cause" => %error);
-            let cause = match error {
-                // Descriptors, or the disk for a moment: not the message's fault.
-                SpoolError::Io(_) => Cause::OwnResources,
-                SpoolError::Full
-                | SpoolError::NotFound
-                | SpoolError::Damaged(_)
-                | SpoolError::Locked(_)
-                | SpoolError::Broken(_) => Cause::Internal,
-            };
-            return Err(all(Failure::new(cause, format!("reading the message: {error}"))));
+            if let SpoolError::Damaged(_) = error {
+                set_aside(deps, taken.lease.batch, &error).await;
+            }
+            // Nobody was asked, whatever it was: descriptors, the disk, damage.
+            let text = format!("reading the message: {error}");
+            return Err(all(Failure::new(Cause::OwnResources, text)));
         }
         Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
     };
@@ -204,6 +202,20 @@ async fn hand_over(
         }
     }
 }
+
+/// A message whose body is damaged or missing is held: nobody can be sent it, and whether it is to fail is the operator's to say.
+async fn set_aside(deps: &Deps, batch: BatchId, why: &SpoolError) {
+    error!(deps.log, "message set aside, its body cannot be read"; "id" => %batch.envelope,
+        "batch" => %batch, "cause" => %why);
+    let hold = Amendment::Hold { reason: why.to_string(), by: DAMAGE.to_string() };
+    let order = Arc::new(Order { what: hold, which: Filter::default() });
+    if let Err(error) = deps.spool.amend(batch, order, deps.clock.now()).await {
+        warn!(deps.log, "message could not be held"; "batch" => %batch, "cause" => %error);
+    }
+}
+
+/// Who holds what cannot be read; `posthaste queue release` has it tried again.
+const DAMAGE: &str = "damage";
 
 /// The queue's target, the one an operator chose, or for a notification the one its pipeline chose. When that one is gone from the configuration, or has another
 /// name there, the pipeline is asked again.

@@ -1,5 +1,8 @@
 //! From settings to running actors: opens what outlives them, starts them in order, and waits for the end.
 
+mod kin;
+mod remote;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +21,7 @@ use posthaste_edge::machine;
 use posthaste_edge::signal::{Signal, Signals};
 use posthaste_edge::socket::Listener;
 use posthaste_edge::spool::{DiskSpool, Options as SpoolOptions, Spool, SpoolError};
-use posthaste_mail::attempt::remote::Rules;
 use posthaste_mail::queue::lease::Boot;
-use posthaste_mail::route::destination::Splitting;
 
 use crate::Options;
 use crate::admin::{AdminActor, Desk, Identity, QueueDoor};
@@ -30,21 +31,18 @@ use crate::intake::session::Endpoint;
 use crate::intake::settings::EndpointSettings;
 use crate::intake::{Counters, EndpointActor, MOST_SESSIONS};
 use crate::log::Log;
-use crate::messages::delivery::Deliver;
 use crate::messages::lifecycle::{Drain, Fatal, PanicNow, Probe, Shutdown};
-use crate::pool::ConnectionPoolActor;
 use crate::root::guard::{Reports, Unborn};
 use crate::root::intensity::Intensity;
 use crate::root::{Child, Family, INTERNAL_ERROR, QueueEars, RootSupervisor, watchdog};
 use crate::targets::dummy::DummyActor;
-use crate::targets::queue::notice::{Way, Ways};
+use crate::targets::queue::notice::Ways;
 use crate::targets::queue::settings::QueueSettings;
 use crate::targets::queue::{Deps as QueueDeps, QueueActor, ReadAgain, patience};
-use crate::targets::remote::RemoteDeliveryActor;
-use crate::targets::remote::ports::Network;
-use crate::targets::remote::settings::RemoteSettings;
 use crate::task::{caught, panic_text};
 use crate::trace::Trace;
+use kin::Kin;
+use remote::RemoteWorld;
 
 /// EX_CONFIG.
 const CONFIGURATION_ERROR: i32 = 78;
@@ -404,145 +402,6 @@ fn resolver(setting: &ResolverSetting, clock: &Clock) -> Result<Resolver, Stop> 
         Resolver::new(servers, clock.clone())
     };
     made.map_err(|e| Stop { code: INTERNAL_ERROR, text: e.to_string() })
-}
-
-/// Addresses of all targets, before any of them lives.
-struct Kin {
-    queues: Vec<Option<Unborn<QueueActor>>>,
-    remotes: Vec<Option<Unborn<RemoteDeliveryActor>>>,
-    dummies: Vec<Option<Unborn<DummyActor>>>,
-    /// What delivers, by `Exit`.
-    deliver: Vec<Option<Recipient<Deliver>>>,
-    /// How recipients are grouped for it.
-    splitting: Vec<Splitting>,
-    names: Vec<String>,
-    doors: Vec<Door>,
-}
-
-impl Kin {
-    fn conceive(targets: &[Target]) -> Kin {
-        let mut kin = Kin {
-            queues: Vec::new(),
-            remotes: Vec::new(),
-            dummies: Vec::new(),
-            deliver: Vec::new(),
-            splitting: Vec::new(),
-            names: Vec::new(),
-            doors: Vec::new(),
-        };
-        for target in targets {
-            let (mut queue, mut remote, mut dummy) = (None, None, None);
-            let whole = Splitting::Whole(target.name.clone());
-            let (deliver, splitting, door): (Option<Recipient<Deliver>>, _, _) =
-                match &target.settings {
-                    Some(TargetSettings::Queue(_)) => {
-                        let unborn = Unborn::<QueueActor>::conceive();
-                        let address = unborn.address();
-                        queue = Some(unborn);
-                        let door = Door::Queue {
-                            accept: address.clone().recipient(),
-                            decide: address.clone().recipient(),
-                        };
-                        (Some(address.recipient()), whole, door)
-                    }
-                    Some(TargetSettings::Remote(_)) => {
-                        let unborn = Unborn::<RemoteDeliveryActor>::conceive();
-                        let address = unborn.address();
-                        remote = Some(unborn);
-                        (Some(address.recipient()), Splitting::ByHost, Door::Closed)
-                    }
-                    Some(TargetSettings::Dummy) => {
-                        let unborn = Unborn::<DummyActor>::conceive();
-                        let address = unborn.address();
-                        dummy = Some(unborn);
-                        (Some(address.recipient()), whole, Door::Dummy)
-                    }
-                    None => (None, whole, Door::Closed),
-                };
-            kin.queues.push(queue);
-            kin.remotes.push(remote);
-            kin.dummies.push(dummy);
-            kin.deliver.push(deliver);
-            kin.splitting.push(splitting);
-            kin.names.push(target.name.clone());
-            kin.doors.push(door);
-        }
-        kin
-    }
-
-    /// Names of all that delivers.
-    fn targets(&self) -> Vec<String> {
-        let named = self.names.iter().zip(&self.deliver);
-        named.filter(|(_, deliver)| deliver.is_some()).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// The targets as a `bounce` pipeline sees them, from the queue at `place`.
-    fn ways(&self, place: usize) -> Vec<Option<Way>> {
-        let way = |i: usize| {
-            let deliver = self.deliver.get(i)?.clone()?;
-            let splitting = self.splitting.get(i)?.clone();
-            Some(Way { name: self.names.get(i)?.clone(), deliver, splitting, own: i == place })
-        };
-        (0..self.deliver.len()).map(way).collect()
-    }
-}
-
-/// What remote targets share.
-struct RemoteWorld<'a> {
-    start: &'a Start,
-    runtime: &'a Handle,
-    resolver: &'a Resolver,
-}
-
-impl RemoteWorld<'_> {
-    fn add(
-        &self,
-        births: &mut Births,
-        kin: &mut Kin,
-        place: usize,
-        name: &str,
-        settings: &RemoteSettings,
-    ) {
-        let Some(unborn) = kin.remotes.get_mut(place).and_then(Option::take) else { return };
-        let log = self.start.log.of(name, settings.debug);
-        let clock = &self.start.clock;
-        let pool = Unborn::<ConnectionPoolActor>::conceive();
-        let network = Network {
-            target: name.to_string(),
-            resolver: self.resolver.clone(),
-            tls: settings.tls.clone(),
-            our_name: settings.hostname.ascii().to_string(),
-            port: settings.port,
-            local: settings.local,
-            families: settings.families,
-            allow_loopback: settings.allow_loopback_mx,
-            own_addresses: self.start.own_addresses.clone(),
-            connect_timeout: settings.connect_timeout,
-            timeouts: settings.timeouts,
-            pool_out: pool.address().recipient(),
-            pool_in: pool.address().recipient(),
-        };
-        let pool_actor = ConnectionPoolActor::new(crate::pool::Deps {
-            log: log.clone(),
-            clock: clock.clone(),
-            keeping: settings.keeping,
-            runtime: self.runtime.clone(),
-        });
-        let pool_name = format!("{name} pool");
-        births.add(&pool_name, "pool", pool, pool_actor, Intensity::SERVICE);
-        let actor = RemoteDeliveryActor::new(crate::targets::remote::Deps {
-            name: name.to_string(),
-            log,
-            clock: clock.clone(),
-            runtime: self.runtime.clone(),
-            rules: Arc::new(Rules {
-                our_name: settings.hostname.ascii().to_string(),
-                allow_address_literal: settings.allow_address_literal,
-            }),
-            network: Arc::new(network),
-        });
-        births.add(name, "target.remote", unborn, actor, Intensity::TARGET);
-    }
 }
 
 #[allow(clippy::too_many_arguments)] // each is somebody the queue has to know

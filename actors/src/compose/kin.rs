@@ -1,0 +1,95 @@
+//! Addresses of all targets, before any of them lives: so everybody can be introduced to everybody.
+
+use actix::Recipient;
+
+use posthaste_mail::route::destination::Splitting;
+
+use crate::configuration::{Target, TargetSettings};
+use crate::exit::Door;
+use crate::messages::delivery::Deliver;
+use crate::root::guard::Unborn;
+use crate::targets::dummy::DummyActor;
+use crate::targets::queue::QueueActor;
+use crate::targets::queue::notice::Way;
+use crate::targets::remote::RemoteDeliveryActor;
+
+/// Addresses of all targets, before any of them lives.
+pub(super) struct Kin {
+    pub queues: Vec<Option<Unborn<QueueActor>>>,
+    pub remotes: Vec<Option<Unborn<RemoteDeliveryActor>>>,
+    pub dummies: Vec<Option<Unborn<DummyActor>>>,
+    /// What delivers, by `Exit`.
+    pub deliver: Vec<Option<Recipient<Deliver>>>,
+    /// How recipients are grouped for it.
+    pub splitting: Vec<Splitting>,
+    pub names: Vec<String>,
+    pub doors: Vec<Door>,
+}
+
+impl Kin {
+    pub fn conceive(targets: &[Target]) -> Kin {
+        let mut kin = Kin {
+            queues: Vec::new(),
+            remotes: Vec::new(),
+            dummies: Vec::new(),
+            deliver: Vec::new(),
+            splitting: Vec::new(),
+            names: Vec::new(),
+            doors: Vec::new(),
+        };
+        for target in targets {
+            let (mut queue, mut remote, mut dummy) = (None, None, None);
+            let whole = Splitting::Whole(target.name.clone());
+            let (deliver, splitting, door): (Option<Recipient<Deliver>>, _, _) =
+                match &target.settings {
+                    Some(TargetSettings::Queue(_)) => {
+                        let unborn = Unborn::<QueueActor>::conceive();
+                        let address = unborn.address();
+                        queue = Some(unborn);
+                        let door = Door::Queue {
+                            accept: address.clone().recipient(),
+                            decide: address.clone().recipient(),
+                        };
+                        (Some(address.recipient()), whole, door)
+                    }
+                    Some(TargetSettings::Remote(_)) => {
+                        let unborn = Unborn::<RemoteDeliveryActor>::conceive();
+                        let address = unborn.address();
+                        remote = Some(unborn);
+                        (Some(address.recipient()), Splitting::ByHost, Door::Closed)
+                    }
+                    Some(TargetSettings::Dummy) => {
+                        let unborn = Unborn::<DummyActor>::conceive();
+                        let address = unborn.address();
+                        dummy = Some(unborn);
+                        (Some(address.recipient()), whole, Door::Dummy)
+                    }
+                    None => (None, whole, Door::Closed),
+                };
+            kin.queues.push(queue);
+            kin.remotes.push(remote);
+            kin.dummies.push(dummy);
+            kin.deliver.push(deliver);
+            kin.splitting.push(splitting);
+            kin.names.push(target.name.clone());
+            kin.doors.push(door);
+        }
+        kin
+    }
+
+    /// Names of all that delivers.
+    pub fn targets(&self) -> Vec<String> {
+        let named = self.names.iter().zip(&self.deliver);
+        named.filter(|(_, deliver)| deliver.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The targets as a `bounce` pipeline sees them, from the queue at `place`.
+    pub fn ways(&self, place: usize) -> Vec<Option<Way>> {
+        let way = |i: usize| {
+            let deliver = self.deliver.get(i)?.clone()?;
+            let splitting = self.splitting.get(i)?.clone();
+            Some(Way { name: self.names.get(i)?.clone(), deliver, splitting, own: i == place })
+        };
+        (0..self.deliver.len()).map(way).collect()
+    }
+}

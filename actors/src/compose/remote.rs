@@ -1,0 +1,75 @@
+//! A remote target with its connection pool.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use posthaste_edge::dns::Resolver;
+use posthaste_mail::attempt::remote::Rules;
+
+use super::kin::Kin;
+use super::{Births, Start};
+use crate::pool::ConnectionPoolActor;
+use crate::root::guard::Unborn;
+use crate::root::intensity::Intensity;
+use crate::targets::remote::RemoteDeliveryActor;
+use crate::targets::remote::ports::Network;
+use crate::targets::remote::settings::RemoteSettings;
+
+/// What remote targets share.
+pub(super) struct RemoteWorld<'a> {
+    pub start: &'a Start,
+    pub runtime: &'a Handle,
+    pub resolver: &'a Resolver,
+}
+
+impl RemoteWorld<'_> {
+    pub fn add(
+        &self,
+        births: &mut Births,
+        kin: &mut Kin,
+        place: usize,
+        name: &str,
+        settings: &RemoteSettings,
+    ) {
+        let Some(unborn) = kin.remotes.get_mut(place).and_then(Option::take) else { return };
+        let log = self.start.log.of(name, settings.debug);
+        let clock = &self.start.clock;
+        let pool = Unborn::<ConnectionPoolActor>::conceive();
+        let network = Network {
+            target: name.to_string(),
+            resolver: self.resolver.clone(),
+            tls: settings.tls.clone(),
+            our_name: settings.hostname.ascii().to_string(),
+            port: settings.port,
+            local: settings.local,
+            families: settings.families,
+            allow_loopback: settings.allow_loopback_mx,
+            own_addresses: self.start.own_addresses.clone(),
+            connect_timeout: settings.connect_timeout,
+            timeouts: settings.timeouts,
+            pool_out: pool.address().recipient(),
+            pool_in: pool.address().recipient(),
+        };
+        let pool_actor = ConnectionPoolActor::new(crate::pool::Deps {
+            log: log.clone(),
+            clock: clock.clone(),
+            keeping: settings.keeping,
+            runtime: self.runtime.clone(),
+        });
+        let pool_name = format!("{name} pool");
+        births.add(&pool_name, "pool", pool, pool_actor, Intensity::SERVICE);
+        let actor = RemoteDeliveryActor::new(crate::targets::remote::Deps {
+            name: name.to_string(),
+            log,
+            clock: clock.clone(),
+            runtime: self.runtime.clone(),
+            rules: Arc::new(Rules {
+                our_name: settings.hostname.ascii().to_string(),
+                allow_address_literal: settings.allow_address_literal,
+            }),
+            network: Arc::new(network),
+        });
+        births.add(name, "target.remote", unborn, actor, Intensity::TARGET);
+    }
+}
