@@ -282,7 +282,7 @@ impl Session {
             let piece = content
                 .chunk(position, PIECE)
                 .await
-                .map_err(|e| Failure::new(Cause::Internal, format!("reading the message: {e}")))?;
+                .map_err(|e| Failure::new(Cause::OwnResources, format!("reading the message: {e}")))?;
             position += piece.len() as u64;
             stuffer.encode(&piece, &mut out);
             if position >= content.len() {
@@ -302,7 +302,7 @@ impl Session {
         transaction: &mut Transaction,
         failure: Failure,
     ) -> Option<Failure> {
-        if failure.cause == Cause::Internal {
+        if matches!(failure.cause, Cause::Internal | Cause::OwnResources) {
             return Some(failure);
         }
         match timeout(LAST_WORDS, self.reply(Stage::Content)).await {

@@ -4,8 +4,10 @@
 //! answered, and a last group whose messages are not all there is none. Where a number is missing something is damaged, and what stands
 //! there is for the check to compare.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::record::{Accepted, BodyPlace};
@@ -33,7 +35,7 @@ pub struct Replay<'a> {
     gaps: Vec<Mark>,
     /// Messages that stand behind the last whole group, or behind the first gap; and those that ended.
     stray: HashSet<EnvelopeId>,
-    ended: HashSet<EnvelopeId>,
+    ended: HashMap<EnvelopeId, u64>,
     /// Segments that were read, after `end`.
     behind: Vec<u64>,
     /// A group whose messages are not whole: torn, if it is the last one, else damaged later.
@@ -43,7 +45,8 @@ pub struct Replay<'a> {
 /// A group as it was read.
 struct Group {
     segment: u64,
-    /// Behind its last record.
+    /// Where its changes begin, and behind its last record.
+    at: u64,
     end: u64,
     changes: Changes,
     /// Messages that came in, in their order; one that cannot be read is missing.
@@ -61,7 +64,7 @@ impl<'a> Replay<'a> {
             end: tip.end,
             gaps: Vec::new(),
             stray: HashSet::new(),
-            ended: HashSet::new(),
+            ended: HashMap::new(),
             behind: Vec::new(),
             doubtful: None,
         }
@@ -94,6 +97,7 @@ impl<'a> Replay<'a> {
             let whole = changes.messages.are_whole(&content, found.offset);
             let group = Group {
                 segment: number,
+                at: found.offset,
                 end: found.offset.saturating_add(found.head.record_length()),
                 came: self.came(number, &content, &changes),
                 changes,
@@ -107,7 +111,7 @@ impl<'a> Replay<'a> {
     }
 
     fn group(&mut self, group: Group) -> Result<(), SpoolError> {
-        let Group { segment, end, changes, came } = group;
+        let Group { segment, end, changes, came, .. } = group;
         if changes.serial > self.serial {
             self.gaps.push(self.end);
             let behind = self.behind.iter().filter(|s| **s < segment);
@@ -132,7 +136,7 @@ impl<'a> Replay<'a> {
                 }
                 Change::Ended { id, segment } => {
                     self.live.ended(*segment);
-                    self.ended.insert(*id);
+                    self.ended.insert(*id, *segment);
                     continue;
                 }
                 Change::Put { table, key, value } => (table, key, Some(value.clone())),
@@ -175,6 +179,28 @@ impl<'a> Replay<'a> {
         came
     }
 
+    /// A last group that is torn is made unreadable, durably: its number goes to another group now, and what follows that one must not be
+    /// taken for what followed the torn one.
+    pub fn drop_doubtful(&mut self, places: &Places) -> Result<(), SpoolError> {
+        let Some(Group { segment, at, .. }) = self.doubtful.take() else { return Ok(()) };
+        let path = segment::path(&places.segments(), segment);
+        let file = File::options().write(true).open(path);
+        let erased = file.and_then(|file| {
+            file.write_all_at(&[0; segment::HEADER], at)?;
+            file.sync_data()
+        });
+        erased.map_err(|e| SpoolError::Io(format!("segment {segment}: {e}")))
+    }
+
+    /// What ended, by the segment that held it.
+    pub fn ended_by_segment(&self) -> BTreeMap<u64, Vec<EnvelopeId>> {
+        let mut by_segment: BTreeMap<u64, Vec<EnvelopeId>> = BTreeMap::new();
+        for (id, segment) in &self.ended {
+            by_segment.entry(*segment).or_default().push(*id);
+        }
+        by_segment
+    }
+
     /// Is something damaged or lost that others were written behind?
     pub fn has_gaps(&self) -> bool {
         !self.gaps.is_empty()
@@ -196,7 +222,7 @@ impl<'a> Replay<'a> {
             matches!(self.store.get(Table::Envelope, &envelope_key(**id)), Ok(Some(_)) | Err(_))
         };
         let mut known: HashSet<EnvelopeId> = self.stray.iter().filter(there).copied().collect();
-        known.extend(&self.ended);
+        known.extend(self.ended.keys());
         (parts, known)
     }
 }

@@ -15,6 +15,7 @@ use sled::IVec;
 
 use super::database::{Database, Opened};
 use super::draft::{Origin, Shelf, Step, Write, Writes, verified};
+use super::ended::EndedFiles;
 use super::envelope::Entry;
 use super::live::Live;
 use super::place::Places;
@@ -158,6 +159,14 @@ impl Survey {
         let mut replay = Replay::new(tip, store, &mut self.live);
         for segment in self.segments.range(tip.end.segment..) {
             replay.segment(places, *segment)?;
+        }
+        replay.drop_doubtful(places)?;
+        // The last process may have ended before it wrote this down.
+        let mut ended = EndedFiles::new(places.segments());
+        for (segment, ids) in replay.ended_by_segment() {
+            if self.segments.contains(&segment) {
+                let _ = ended.add(segment, &ids);
+            }
         }
         let (unchecked, known) = replay.unchecked(&tip.unchecked);
         (self.counts, self.serial, self.replayed) = (replay.counts, replay.serial, replay.groups);

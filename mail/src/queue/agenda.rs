@@ -200,9 +200,11 @@ impl Agenda {
     /// Somebody else has changed this batch: the schedule has it at another place now, or not at all.
     pub fn moved(&mut self, batch: BatchId, at: Option<Timestamp>, now: Timestamp) {
         match at {
-            Some(at) if self.is_in_hand(batch, at) => {}
             Some(at) => {
-                self.drop_waiting(batch, now);
+                if !self.is_in_hand(batch, at) {
+                    self.drop_waiting(batch, now);
+                }
+                // Also for what was split off from one that is in hand.
                 self.read_again(at, at.max(now));
             }
             None => self.drop_waiting(batch, now),

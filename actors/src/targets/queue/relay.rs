@@ -42,7 +42,8 @@ impl Handler<Deliver> for QueueActor {
                     dsn_passed_on: true,
                     reach: Reach::Server,
                 }),
-                Ok(Err(refusal)) => Failure::new(Cause::TargetUnavailable, refusal.text).outcome(),
+                // A full disk, a stop: faults of this machine.
+                Ok(Err(refusal)) => Failure::new(Cause::OwnResources, refusal.text).outcome(),
                 Err(e) => Failure::new(Cause::Internal, e.to_string()).outcome(),
             };
             finish_all(message, outcome, &SessionFacts::default(), &log).await;

@@ -294,7 +294,9 @@ impl Ports for RemotePorts {
                 .iter()
                 .filter_map(|place| places.get(*place).map(|i| (*i, JournalEntry::DotSent)))
                 .collect();
-            journal.write(entries).await.map_err(|e| Failure::new(Cause::Internal, e.to_string()))
+            // Nothing was taken yet: without the word of it the dot is not sent.
+            let written = journal.write(entries).await;
+            written.map_err(|e| Failure::new(Cause::OwnResources, e.to_string()))
         };
         let ending = live.session.transact(mail, lines, &self.body, before_dot).await;
         fates.extend(indices.into_iter().zip(ending.fates));

@@ -103,7 +103,9 @@ impl Agenda {
         self.known.remove(&batch);
         self.free(batch, &key, false, now);
         match why {
-            Refused::NotDue(due) => self.arrive(batch, due, &key, now),
+            Refused::NotDue(due) => {
+                self.arrive(batch, told.map_or(due, |told| told.min(due)), &key, now);
+            }
             Refused::NotOurs => self.look_for(told, now),
             Refused::Grounded => {
                 let place = (at.min(told.unwrap_or(at)), batch);
