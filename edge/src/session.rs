@@ -279,10 +279,9 @@ impl Session {
     async fn all_but_the_end(&mut self, content: &Body) -> Result<(DotStuffer, Vec<u8>), Failure> {
         let (mut stuffer, mut out, mut position) = (DotStuffer::default(), Vec::new(), 0);
         loop {
-            let piece = content
-                .chunk(position, PIECE)
-                .await
-                .map_err(|e| Failure::new(Cause::OwnResources, format!("reading the message: {e}")))?;
+            let piece = content.chunk(position, PIECE).await.map_err(|e| {
+                Failure::new(Cause::OwnResources, format!("reading the message: {e}"))
+            })?;
             position += piece.len() as u64;
             stuffer.encode(&piece, &mut out);
             if position >= content.len() {

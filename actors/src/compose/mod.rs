@@ -444,6 +444,7 @@ fn queue_deps(
         exits,
         plan: settings.plan.clone(),
         max_parallelism: settings.max_parallelism,
+        suspended: Arc::default(),
         slots: Arc::new(Semaphore::new(settings.max_parallelism)),
         patience: Arc::new(Semaphore::new(patience(settings.max_parallelism))),
         trace: Arc::clone(trace),

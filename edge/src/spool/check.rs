@@ -72,7 +72,10 @@ fn compare(
             findings.requeued.extend(bring_back(spool, survey, part, Extent::Forgotten)?);
         }
     }
-    remove_orphans(spool, survey, findings)?;
+    // Where records were lost, a body may be all there is of a message.
+    if survey.unchecked.iter().all(|part| !part.lost) {
+        remove_orphans(spool, survey, findings)?;
+    }
     answer(&spool.ask_blocking(|call| Job::Checked { call }))
 }
 

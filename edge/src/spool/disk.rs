@@ -535,7 +535,7 @@ impl Spool for DiskSpool {
             (!self.room.is_left()).then(|| SpoolError::Full.to_string()),
             counted(
                 self.damaged(),
-                "records or bodies do not verify: see posthaste queue list --held",
+                "records or bodies do not verify: see posthaste queue list --held and posthaste spool check",
             ),
             counted(missing, "messages have no body and cannot be delivered"),
         ]

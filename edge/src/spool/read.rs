@@ -9,6 +9,7 @@ use posthaste_mail::queue::record::{
 };
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
+use serde::de::DeserializeOwned;
 
 use super::draft::{Shelf, Step, verified};
 use super::envelope::Entry;
@@ -119,26 +120,53 @@ pub fn load_batch(shelf: &dyn Shelf, id: BatchId) -> Result<Option<StoredBatch>,
     Ok(still.then(|| StoredBatch { envelope: entry.into_record(), batch, recipients }))
 }
 
+/// What is taken out of the spool is whole or is not taken out: half a message put in elsewhere would be half lost.
 pub fn archived(
     shelf: &dyn Shelf,
     id: EnvelopeId,
 ) -> Result<Option<(Archived, BodyPlace)>, SpoolError> {
+    let prefix = envelope_key(id);
+    all_verify::<BatchRecord>(shelf, Table::Batch, &prefix)?;
+    all_verify::<RecipientRecord>(shelf, Table::Recipient, &prefix)?;
+    all_verify::<JournalEntry>(shelf, Table::Journal, &prefix)?;
     let Some(stored) = load(shelf, id)? else { return Ok(None) };
     let mut batches = Vec::new();
     for (index, record) in stored.batches {
         let batch = BatchId { envelope: id, index };
+        let (numbers, recipients): (Vec<u32>, Vec<RecipientRecord>) = stored
+            .recipients
+            .iter()
+            .filter(|(of, _, _)| *of == index)
+            .map(|(_, number, recipient)| (*number, recipient.clone()))
+            .unzip();
+        // The archive counts from 0 on, without gaps for those that went to other batches.
+        let position = |number: u32| {
+            let found = numbers.iter().position(|n| *n == number)?;
+            u32::try_from(found).ok()
+        };
         let mut journal = Vec::new();
         shelf.scan_prefix(Table::Journal, &batch_key(batch), &mut |key, value| {
             let entry = verified::<JournalEntry>(shelf, Table::Journal, key, value).ok();
-            journal.extend(recipient_of(key).zip(entry));
+            journal.extend(recipient_of(key).and_then(position).zip(entry));
             Step::On
         })?;
-        let of_batch = stored.recipients.iter().filter(|(of, _, _)| *of == index);
-        let recipients = of_batch.map(|(_, _, recipient)| recipient.clone()).collect();
         batches.push(ArchivedBatch { record, recipients, journal });
     }
     let EnvelopeRecord { envelope, body } = stored.envelope;
     Ok(Some((Archived { envelope, length: body.length(), batches }, body)))
+}
+
+fn all_verify<T: DeserializeOwned>(
+    shelf: &dyn Shelf,
+    table: Table,
+    prefix: &[u8],
+) -> Result<(), SpoolError> {
+    let mut wrong = None;
+    shelf.scan_prefix(table, prefix, &mut |key, value| {
+        wrong = verified::<T>(shelf, table, key, value).err();
+        if wrong.is_none() { Step::On } else { Step::Enough }
+    })?;
+    wrong.map_or(Ok(()), Err)
 }
 
 pub fn envelopes(

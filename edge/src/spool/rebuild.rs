@@ -3,9 +3,11 @@
 //! Every record that can be read and verifies is taken over; then all segments are compared with what there is, so that a message whose
 //! records are gone is back in the queue as it was accepted. The old database stays as `kept-N`.
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::Path;
 
+use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::lease::Boot;
 use sled::IVec;
 
@@ -13,7 +15,7 @@ use super::database::Database;
 use super::draft::{Shelf, Step};
 use super::place::{Lock, Places};
 use super::sealed;
-use super::table::Table;
+use super::table::{Table, id_within};
 use super::{DiskSpool, Findings, Options, Spool, SpoolError};
 
 /// What became of the database.
@@ -32,6 +34,7 @@ pub fn rebuild(directory: &Path, options: Options, boot: Boot) -> Result<Rebuilt
     drop(DiskSpool::open(directory, options.clone(), boot.clone())?);
     let places = Places::at(directory);
     let (mut taken, mut left) = (0, 0);
+    let halved;
     {
         let _lock = Lock::take(directory)?;
         let (old, _) = Database::open(&places)?;
@@ -41,6 +44,7 @@ pub fn rebuild(directory: &Path, options: Options, boot: Boot) -> Result<Rebuilt
         let _ = std::fs::remove_dir_all(&beside.root);
         std::fs::create_dir_all(&beside.root).map_err(|e| failed(&beside.root, &e))?;
         let (new, _) = Database::open(&beside)?;
+        halved = halves(&old);
         for table in Table::ALL.into_iter().filter(|table| *table != Table::Meta) {
             let mut after: Option<IVec> = None;
             loop {
@@ -53,7 +57,8 @@ pub fn rebuild(directory: &Path, options: Options, boot: Boot) -> Result<Rebuilt
                 let ended = read.is_err() || rows.len() < PAGE;
                 after = rows.last().map(|(_, key, _)| key.clone());
                 for (table, key, value) in rows.drain(..) {
-                    if table == Table::Lease || sealed::is_sound(&value) {
+                    let halved = id_within(table, &key).is_some_and(|id| halved.contains(&id));
+                    if !halved && is_sound(table, &value) {
                         new.put(table, &key, &value).map_err(SpoolError::Io)?;
                         taken += 1;
                     } else {
@@ -75,11 +80,36 @@ pub fn rebuild(directory: &Path, options: Options, boot: Boot) -> Result<Rebuilt
     }
     // The new database has no tip: everything is counted and compared.
     let spool = DiskSpool::open(directory, options, boot)?;
-    let findings = spool.check()?;
+    let mut findings = spool.check()?;
+    for id in halved {
+        if !findings.requeued.contains(&id) {
+            findings.missing.push(id);
+        }
+    }
     Ok(Rebuilt { taken, left, findings })
 }
 
 const PAGE: usize = 10_000;
+
+/// Messages of which a batch or a recipient cannot be read. The rest of them is no message: it would end without a word to the others. They
+/// come back whole from the segments, and some recipients get a second copy.
+fn halves(old: &Database) -> HashSet<EnvelopeId> {
+    let mut halved = HashSet::new();
+    for table in [Table::Batch, Table::Recipient] {
+        // What cannot be read at all is told by the copying.
+        let _ = old.scan(table, Bound::Unbounded, Bound::Unbounded, &mut |key, value| {
+            if !is_sound(table, value) {
+                halved.extend(id_within(table, key));
+            }
+            Step::On
+        });
+    }
+    halved
+}
+
+fn is_sound(table: Table, value: &[u8]) -> bool {
+    table == Table::Lease || sealed::is_sound(value)
+}
 
 fn failed(path: &Path, error: &std::io::Error) -> SpoolError {
     SpoolError::Io(format!("{}: {error}", path.display()))

@@ -719,7 +719,7 @@ async fn a_damaged_group_loses_no_message() {
 async fn what_can_be_read_is_rebuilt() {
     let scratch = Scratch::new();
     let spool = open(&scratch);
-    for seed in 1..=4 {
+    for seed in 1..=6 {
         accept(&spool, seed, &[2]).await;
     }
     let taken = take(&spool, batch(1, 0), NOW).await;
@@ -729,16 +729,22 @@ async fn what_can_be_read_is_rebuilt() {
     drop(spool);
     tamper(&scratch, "envelope", &id(2).to_bytes(), Some(b"nonsense"));
     tamper(&scratch, "envelope", &id(3).to_bytes(), None);
+    // Half a message would end without a word to the rest of its recipients.
+    tamper(&scratch, "recipient", &super::table::recipient_key(batch(5, 0), 1), Some(b"nonsense"));
+    tamper(&scratch, "batch", &super::table::batch_key(batch(6, 0)), Some(b"nonsense"));
     tamper(&scratch, "meta", b"tip", Some(b"nonsense"));
     let rebuilt = super::rebuild(scratch.path(), options(), boot(2)).unwrap();
-    assert_eq!(rebuilt.left, 1);
     let mut back = rebuilt.findings.requeued.clone();
     back.sort();
-    assert_eq!(back, [id(2), id(3)]);
+    assert_eq!(back, [id(2), id(3), id(5), id(6)]);
+    assert_eq!(rebuilt.findings.missing, []);
     assert!(scratch.path().join("kept-1").is_dir() && !scratch.path().join("rebuilding").exists());
     let spool = open(&scratch);
     assert_eq!(spool.check().unwrap(), nothing());
-    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(1), id(2), id(3)]);
+    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(1), id(2), id(3), id(5), id(6)]);
+    for seed in [5, 6] {
+        assert_eq!(spool.load(id(seed)).unwrap().unwrap().recipients.len(), 2);
+    }
     // Who has it already is not forgotten.
     let stored = spool.load(id(1)).unwrap().unwrap();
     let waiting: Vec<bool> = stored.recipients.iter().map(|r| r.2.standing.is_waiting()).collect();
@@ -746,6 +752,34 @@ async fn what_can_be_read_is_rebuilt() {
     assert_consistent(&spool);
     let held = super::rebuild(scratch.path(), options(), boot(3));
     assert!(matches!(held, Err(SpoolError::Locked(_))));
+}
+
+/// The number of a torn group goes to the next one, and what follows is not taken for what followed the torn one.
+#[tokio::test]
+async fn what_follows_a_torn_group_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    accept(&spool, 1, &[1]).await;
+    drop(spool);
+    let spool = open(&scratch);
+    accept(&spool, 2, &[1]).await;
+    crash(&scratch, spool);
+    // Its changes reached the disk, its message did not.
+    let path = segments(&scratch).pop().unwrap();
+    let mut octets = std::fs::read(&path).unwrap();
+    let body = content(2, 302);
+    let at = octets.windows(body.len()).position(|piece| piece == body).unwrap();
+    octets[at] ^= 1;
+    std::fs::write(&path, octets).unwrap();
+    for seed in 3..=5 {
+        let spool = open(&scratch);
+        accept(&spool, seed, &[1]).await;
+        crash(&scratch, spool);
+    }
+    let spool = open(&scratch);
+    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(1), id(3), id(4), id(5)]);
+    assert_eq!(spool.check().unwrap(), nothing());
+    assert_consistent(&spool);
 }
 
 const CHILD: &str = "POSTHASTE_SPOOL_CHILD";

@@ -194,7 +194,8 @@ impl Writer {
             return Err(error);
         }
         between();
-        open.file.sync_data()?;
+        // What a failed sync leaves on disk nobody knows: not even a full disk makes it a write that can be taken back.
+        open.file.sync_data().map_err(|e| io::Error::other(format!("sync: {e}")))?;
         open.end += length;
         Ok(())
     }

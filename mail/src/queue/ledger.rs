@@ -227,6 +227,8 @@ pub fn settle(
         } else {
             plan.is_too_old(batch.arrived, now)
         };
+        // What was held meanwhile ends when the operator says so.
+        let over = over && batch.hold.is_none();
         if over {
             for (index, record, failure) in pending.drain(..) {
                 let failure = telling(&record, failure);

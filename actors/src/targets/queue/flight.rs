@@ -171,6 +171,11 @@ async fn hand_over(
             }
         });
     };
+    // The queue's own target, or the one an operator or the bounce pipeline chose.
+    if deps.is_suspended(&target_name) {
+        let text = format!("{target_name} panicked too often and is suspended");
+        return Err(all(Failure::new(Cause::Suspended, text)));
+    }
     let destination = taken.batch.destination.clone();
     let event = Event::Attempt {
         destination: destination.to_string(),

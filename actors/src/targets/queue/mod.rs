@@ -17,7 +17,7 @@ pub mod settings;
 mod settle;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use actix::{
@@ -78,12 +78,24 @@ pub struct Deps {
     pub exits: Arc<[notice::Way]>,
     pub plan: Plan,
     pub max_parallelism: usize,
+    /// Names of targets that panicked too often and rest. Outlives this actor.
+    pub suspended: Arc<RwLock<HashSet<String>>>,
     /// `max_parallelism` permits: a slot stays taken while its task runs, whatever happens to this actor.
     pub slots: Arc<Semaphore>,
     /// Places for attempts that wait for silent hosts without a slot.
     pub patience: Arc<Semaphore>,
     pub trace: Arc<Trace>,
     pub fatal: Address<Fatal>,
+}
+
+impl Deps {
+    fn suspended_names(&self) -> RwLockWriteGuard<'_, HashSet<String>> {
+        self.suspended.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_suspended(&self, target: &str) -> bool {
+        self.suspended.read().unwrap_or_else(PoisonError::into_inner).contains(target)
+    }
 }
 
 struct Flight {
@@ -128,7 +140,6 @@ struct State {
     abandoned: VecDeque<Lease>,
     ending: HashSet<BatchId>,
     draining: bool,
-    suspended: bool,
     serial: u64,
     counters: Counters,
 }
@@ -144,7 +155,6 @@ impl State {
             abandoned: VecDeque::new(),
             ending: HashSet::new(),
             draining: false,
-            suspended: false,
             serial: 0,
             counters: Counters::default(),
         }
@@ -181,7 +191,7 @@ impl QueueActor {
             Room::Patience => Arc::clone(&self.deps.patience),
         };
         let now = self.deps.clock.now();
-        while !self.state.draining && !self.state.suspended {
+        while !self.state.draining && !self.deps.is_suspended(&self.deps.target_name) {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { return };
             let Some((batch, destination)) = self.state.agenda.take_off(room, now) else { return };
             self.take_off(batch, destination, room, Slot::new(permit), ctx);
@@ -302,9 +312,9 @@ impl Actor for QueueActor {
 
 impl Supervised for QueueActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
-        let State { draining, suspended, serial, .. } = self.state;
+        let State { draining, serial, .. } = self.state;
         // Orders of the root are facts of the process, not of this life; and no number is given twice in it.
-        self.state = State { draining, suspended, serial, ..State::new(self.state.life + 1) };
+        self.state = State { draining, serial, ..State::new(self.state.life + 1) };
     }
 }
 
@@ -469,7 +479,7 @@ impl Handler<TargetSuspended> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: TargetSuspended, _: &mut Context<Self>) {
-        self.state.suspended |= message.target == self.deps.target_name;
+        self.deps.suspended_names().insert(message.target);
     }
 }
 
@@ -477,7 +487,7 @@ impl Handler<TargetResumed> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: TargetResumed, ctx: &mut Context<Self>) {
-        self.state.suspended &= message.target != self.deps.target_name;
+        self.deps.suspended_names().remove(&message.target);
         self.pump(ctx);
     }
 }
