@@ -754,6 +754,20 @@ async fn what_can_be_read_is_rebuilt() {
     assert!(matches!(held, Err(SpoolError::Locked(_))));
 }
 
+#[tokio::test]
+async fn half_a_message_is_not_taken_out() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    for seed in 1..=2 {
+        accept(&spool, seed, &[2]).await;
+    }
+    drop(spool);
+    tamper(&scratch, "recipient", &super::table::recipient_key(batch(1, 0), 1), Some(b"nonsense"));
+    let spool = open(&scratch);
+    assert!(matches!(spool.archived(id(1)), Err(SpoolError::Damaged(_))));
+    assert!(spool.archived(id(2)).unwrap().is_some());
+}
+
 /// The number of a torn group goes to the next one, and what follows is not taken for what followed the torn one.
 #[tokio::test]
 async fn what_follows_a_torn_group_is_not_forgotten() {

@@ -372,9 +372,12 @@ fn a_batch_marked_as_held_is_held_when_its_attempt_ends() {
     let batch = BatchRecord { hold: hold.clone(), ..leased };
     let books = Books { batch, recipients: people(1), journal: vec![] };
     let report = Report { lease, outcomes: vec![(0, soft())], fault: None };
-    let settled = settle(books, &report, &Plan::default(), NOW, &mut Dice::new(1));
-    let batch = settled.batch.unwrap();
-    assert_eq!((batch.hold, batch.lease, batch.attempts), (hold, None, 1));
+    // Nor does it give up meanwhile.
+    for plan in [Plan::default(), Plan { max_tries: 1, ..Plan::default() }] {
+        let settled = settle(books.clone(), &report, &plan, NOW, &mut Dice::new(1));
+        let batch = settled.batch.unwrap();
+        assert_eq!((batch.hold, batch.lease, batch.attempts), (hold.clone(), None, 1));
+    }
 }
 
 #[test]
