@@ -58,6 +58,9 @@ fn compare(
 ) -> Result<(), SpoolError> {
     for part in &survey.unchecked {
         let brought = bring_back(spool, survey, *part, Extent::Whole)?;
+        if part.lost {
+            findings.missing.extend(not_brought(spool, survey, *part)?);
+        }
         *walk.seen.entry(part.from.segment).or_default() += brought.len() as u64;
         findings.requeued.extend(brought);
     }
@@ -98,6 +101,25 @@ fn bring_back(
     let brought = records.recover(spool, part.from.offset, wanted, extent)?;
     records.give_back_room(spool)?;
     Ok(brought)
+}
+
+/// Messages that nothing is left of but that they were there: damaged where the database has lost them too.
+fn not_brought(
+    spool: &DiskSpool,
+    survey: &Survey,
+    part: Unchecked,
+) -> Result<Vec<EnvelopeId>, SpoolError> {
+    let records = Segment::read(spool, part.from.segment)?;
+    let done = ended::read(&spool.places.segments(), part.from.segment).map_err(reading)?;
+    let heads = segment::torn_heads(records.number, &records.content, part.from.offset);
+    let mut gone = Vec::new();
+    for head in heads {
+        let known = survey.known.contains(&head.id) || done.contains(&head.id);
+        if !known && spool.store.get(Table::Envelope, &envelope_key(head.id))?.is_none() {
+            gone.push(head.id);
+        }
+    }
+    Ok(gone)
 }
 
 /// Writes damaged envelope records again from the segments.

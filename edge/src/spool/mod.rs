@@ -181,7 +181,7 @@ pub struct Findings {
     pub requeued: Vec<EnvelopeId>,
     /// Envelopes whose records were damaged and could be written again from the segment.
     pub restored: Vec<EnvelopeId>,
-    /// Envelopes without a body. They stay in the queue and cannot be delivered.
+    /// Envelopes without a body: they stay in the queue and cannot be delivered. And messages a lost database leaves only a damaged record of.
     pub missing: Vec<EnvelopeId>,
     /// Batches that had no entry in the schedule; they have one now.
     pub unscheduled: u64,

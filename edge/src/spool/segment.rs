@@ -12,6 +12,7 @@
 //! 36  crc32c of the envelope    40  crc32c of the body    44  crc32c of segment number, offset and what stands before
 //! ```
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -179,6 +180,21 @@ pub fn records(number: u64, content: &[u8], from: u64) -> Vec<Found<'_>> {
         }
     }
     found
+}
+
+/// The heads of messages whose records do not verify, from `from` on.
+pub fn torn_heads(number: u64, content: &[u8], from: u64) -> Vec<Head> {
+    let sound: HashSet<u64> = records(number, content, from).iter().map(|f| f.offset).collect();
+    let Some(from) = from.checked_next_multiple_of(8) else { return Vec::new() };
+    let start = usize::try_from(from).unwrap_or(usize::MAX);
+    let pieces = content.get(start..).unwrap_or_default().chunks_exact(8);
+    let marked = pieces.enumerate().filter(|(_, piece)| piece.starts_with(&MAGIC));
+    let places = marked.map(|(steps, _)| from + 8 * steps as u64);
+    let torn = places.filter(|offset| !sound.contains(offset)).filter_map(|offset| {
+        let rest = content.get(usize::try_from(offset).ok()?..)?;
+        Head::decode(rest.first_chunk()?, Mark { segment: number, offset })
+    });
+    torn.filter(|head| head.kind != Kind::Changes).collect()
 }
 
 /// Header and envelope of the record at a place, whatever became of its body.

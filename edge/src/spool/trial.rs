@@ -755,6 +755,34 @@ async fn what_can_be_read_is_rebuilt() {
 }
 
 #[tokio::test]
+async fn what_a_lost_database_leaves_no_trace_of_is_named() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    for seed in 1..=3 {
+        accept(&spool, seed, &[1]).await;
+    }
+    // A body apart, its record damaged: the file may be all there is of it.
+    spool.accept(message(4, &[1]), Body::memory(content(4, 2_000_000))).await.unwrap();
+    drop(spool);
+    let path = segments(&scratch).pop().unwrap();
+    let mut octets = std::fs::read(&path).unwrap();
+    let body = content(2, 302);
+    let at = octets.windows(body.len()).position(|piece| piece == body).unwrap();
+    octets[at] ^= 1;
+    let last = format!("\"{}\"", id(4));
+    let at = octets.windows(last.len()).rposition(|piece| piece == last.as_bytes()).unwrap();
+    octets[at] ^= 1;
+    std::fs::write(&path, octets).unwrap();
+    std::fs::remove_dir_all(scratch.path().join("db")).unwrap();
+    let spool = open(&scratch);
+    let findings = spool.check().unwrap();
+    assert_eq!(findings.requeued, [id(1), id(3)]);
+    assert_eq!(findings.missing, [id(2), id(4)]);
+    assert_eq!(findings.orphans, 0);
+    assert!(scratch.path().join("large").join(id(4).to_string()).exists());
+}
+
+#[tokio::test]
 async fn half_a_message_is_not_taken_out() {
     let scratch = Scratch::new();
     let spool = open(&scratch);
