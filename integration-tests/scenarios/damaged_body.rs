@@ -44,7 +44,7 @@ fn a_damaged_body_is_set_aside() {
     let second = outbound.sink("there.test");
     outbound.daemon.restart(&outbound.area);
     second.wait_for_recipient("good@there.test", SOON);
-    let listing = || outbound.daemon.said(&["queue", "list", "--held", "--json"]);
+    let listing = || outbound.daemon.said_or_nothing(&["queue", "list", "--held", "--json"]);
     wait_until("the damaged one is held", SOON, || listing().contains(&bad));
     let shown = outbound.daemon.said(&["queue", "show", &bad]);
     assert!(shown.contains("checksum"), "{shown}");
