@@ -19,7 +19,6 @@ mod knob;
 #[path = "powercut/mod.rs"]
 mod machine;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
@@ -150,7 +149,7 @@ fn cut_under_load(survival: Survival, messages: usize, flush: Flush, dice: &mut 
         });
         let writes = dice.below(100) as u64;
         let loss = volume.cut_after(writes, survival, Dice::new(dice.next_u64()));
-        let (acknowledged, delivered) = (source.acknowledged(), copies(&sink).len());
+        let (acknowledged, delivered) = (source.acknowledged(), sink.copies().len());
         daemon.kill9();
         volume.power_on();
         daemon.restart(&area);
@@ -160,7 +159,7 @@ fn cut_under_load(survival: Survival, messages: usize, flush: Flush, dice: &mut 
         );
     }
     let tally = source.finish();
-    let delivered = || copies(&sink);
+    let delivered = || sink.copies();
     daemon.wait_until_queue_is_empty(DEADLINE);
     let delivered = delivered();
     let lost = tally.acknowledged.iter().filter(|name| !delivered.contains_key(*name)).count();
@@ -176,16 +175,4 @@ fn cut_under_load(survival: Survival, messages: usize, flush: Flush, dice: &mut 
     assert_eq!(lost, 0, "acknowledged messages are lost");
     assert!(ours <= PARALLEL * CUTS, "{ours} duplicates of ours");
     assert_eq!(daemon.terminate(), Some(0));
-}
-
-/// How many copies of each message have arrived, by recipient.
-fn copies(sink: &Sink) -> BTreeMap<String, usize> {
-    let mut copies = BTreeMap::new();
-    for message in sink.transactions() {
-        for to in &message.to {
-            let address = to.trim_start_matches('<').split('>').next().unwrap_or_default();
-            *copies.entry(address.to_owned()).or_default() += 1;
-        }
-    }
-    copies
 }

@@ -1,6 +1,6 @@
 //! An SMTP server that takes every message and remembers it, unless the test gives it other answers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,6 +144,18 @@ impl Sink {
 
     pub fn transactions(&self) -> Vec<Transaction> {
         self.book.transactions.lock().unwrap().clone()
+    }
+
+    /// How many copies of each message have arrived, by recipient.
+    pub fn copies(&self) -> BTreeMap<String, usize> {
+        let mut copies = BTreeMap::new();
+        for message in self.transactions() {
+            for to in &message.to {
+                let address = to.trim_start_matches('<').split('>').next().unwrap_or_default();
+                *copies.entry(address.to_owned()).or_default() += 1;
+            }
+        }
+        copies
     }
 
     pub fn count(&self) -> usize {

@@ -1,6 +1,5 @@
 //! SIGKILL in the middle of a load: every message that got its 250 is delivered by the daemon's next life.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::harness::area::{Area, long_run};
@@ -56,12 +55,12 @@ fn kill_at(points: &[usize]) {
     let tally = source.finish();
     assert_eq!(tally.acknowledged.len(), load.messages);
     wait_until("all acknowledged messages are delivered", DEADLINE, || {
-        let delivered = copies(&sink);
+        let delivered = sink.copies();
         tally.acknowledged.iter().all(|recipient| delivered.contains_key(recipient))
     });
     daemon.wait_until_queue_is_empty(DEADLINE);
 
-    let delivered = copies(&sink);
+    let delivered = sink.copies();
     let twice: Vec<&String> =
         delivered.iter().filter(|(_, count)| **count > 1).map(|(name, _)| name).collect();
     // The client sends again what it has no reply to; only the others are ours (RFC 1047).
@@ -74,16 +73,4 @@ fn kill_at(points: &[usize]) {
     ));
     // A message can come twice only when the daemon died between its final 250 and the journal.
     assert!(ours <= PARALLEL * points.len(), "{ours} duplicates of ours: {twice:?}");
-}
-
-/// How many copies of each message have arrived, by recipient.
-fn copies(sink: &Sink) -> BTreeMap<String, usize> {
-    let mut copies = BTreeMap::new();
-    for message in sink.transactions() {
-        for to in &message.to {
-            let address = to.trim_start_matches('<').split('>').next().unwrap_or_default();
-            *copies.entry(address.to_owned()).or_default() += 1;
-        }
-    }
-    copies
 }

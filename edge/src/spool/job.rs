@@ -87,6 +87,15 @@ pub enum Stage {
     Made(Vec<Incoming>),
 }
 
+impl Stage {
+    fn made(&self) -> &[Incoming] {
+        match self {
+            Stage::Made(made) => made,
+            Stage::Wanted(_) => &[],
+        }
+    }
+}
+
 /// Who asked, and what will be answered once it is durable.
 pub struct Call<T> {
     reply: Box<dyn FnOnce(Result<T, SpoolError>) + Send>,
@@ -178,10 +187,7 @@ impl Job {
     pub fn brought(&self) -> &[Incoming] {
         match self {
             Job::Accept { incoming, .. } => std::slice::from_ref(incoming),
-            Job::Settle { settle, .. } => match &settle.notices {
-                Stage::Made(made) => made,
-                Stage::Wanted(_) => &[],
-            },
+            Job::Settle { settle, .. } => settle.notices.made(),
             // Not tried at once, or not of this kind.
             Job::Import { .. }
             | Job::Take { .. }
@@ -201,10 +207,9 @@ impl Job {
             Job::Accept { incoming, .. } | Job::Import { incoming, .. } => {
                 incoming.head.record_length()
             }
-            Job::Settle { settle, .. } => match &settle.notices {
-                Stage::Wanted(_) => 0,
-                Stage::Made(made) => made.iter().map(|i| i.head.record_length()).sum(),
-            },
+            Job::Settle { settle, .. } => {
+                settle.notices.made().iter().map(|i| i.head.record_length()).sum()
+            }
             Job::Take { .. }
             | Job::Journal { .. }
             | Job::Amend { .. }

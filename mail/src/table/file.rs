@@ -136,7 +136,7 @@ pub struct FileTable {
 }
 
 impl FileTable {
-    /// A table that has not been loaded: lookups fail for now. `name` (the path) is for error texts.
+    /// A table that has not been loaded: lookups fail, to be tried again. `name` (the path) is for error texts.
     pub fn new(name: impl Into<String>) -> FileTable {
         let snapshot = RwLock::new(Snapshot::Failed("not loaded yet".to_string()));
         FileTable { name: name.into(), snapshot }
@@ -147,7 +147,7 @@ impl FileTable {
         self.put(Snapshot::Loaded(Arc::new(entries)));
     }
 
-    /// From now on lookups fail for now, with this reason. Whether an unreadable file ends the use of its last content is the
+    /// From now on lookups fail, to be tried again, with this reason. Whether an unreadable file ends the use of its last content is the
     /// owner's decision.
     pub fn fail(&self, reason: impl Into<String>) {
         self.put(Snapshot::Failed(reason.into()));

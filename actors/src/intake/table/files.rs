@@ -118,7 +118,9 @@ impl Watched {
                     self.say(format!("table file {name}: {reason}; its last content is used on"))
                 } else {
                     self.table.fail(reason.clone());
-                    self.say(format!("table file {name}: {reason}; lookups fail for now"))
+                    self.say(format!(
+                        "table file {name}: {reason}; lookups fail until it can be read"
+                    ))
                 }
             }
         }
@@ -260,7 +262,9 @@ pub(crate) mod tests {
         let directory = Directory::new("unreadable");
         let files = FileTables::default();
         let table = files.table(directory.path()); // a directory
-        assert!(files.refresh()[0].ends_with("not a regular file; lookups fail for now"));
+        assert!(
+            files.refresh()[0].ends_with("not a regular file; lookups fail until it can be read")
+        );
         assert!(table.lookup("a").is_err());
         let path = directory.write("list", "a: b");
         let table = files.table(&path);

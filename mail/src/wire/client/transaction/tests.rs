@@ -1,0 +1,206 @@
+use super::*;
+use crate::wire::reply::ReplyParser;
+
+fn reply(line: &str) -> Reply {
+    let text = format!("{line}\r\n");
+    ReplyParser::default().feed(&mut text.as_bytes()).unwrap().unwrap()
+}
+
+struct Play {
+    dialect: Dialect,
+    pipelining: bool,
+    people: usize,
+}
+
+const PIPED: Play = Play { dialect: Dialect::Smtp, pipelining: true, people: 2 };
+const STEPPED: Play = Play { dialect: Dialect::Smtp, pipelining: false, people: 2 };
+
+impl Play {
+    /// Plays the server's lines; a missing line is a lost connection.
+    fn run(&self, server: &[&str]) -> (String, Ending) {
+        let people = (0..self.people).map(|i| format!("R{i}\r\n").into_bytes()).collect();
+        let mut transaction =
+            Transaction::new(self.dialect, self.pipelining, b"M\r\n".to_vec(), people);
+        let (mut said, mut lines) = (String::new(), server.iter());
+        loop {
+            match transaction.step() {
+                Step::Write(bytes) => {
+                    said += &String::from_utf8(bytes).unwrap().replace("\r\n", " ")
+                }
+                Step::Content => {
+                    said += "[content] ";
+                    transaction.dot_sent();
+                }
+                Step::Done => return (said, transaction.finish()),
+                Step::Await(stage) => match lines.next() {
+                    Some(line) => transaction.reply(reply(line)),
+                    None => transaction.lost(Failure::new(Cause::Lost(stage), "closed")),
+                },
+            }
+        }
+    }
+}
+
+fn fates(ending: &Ending) -> Vec<String> {
+    ending
+        .fates
+        .iter()
+        .map(|fate| match fate {
+            Fate::Taken(reply) => format!("taken {}", reply.code),
+            Fate::Refused(f) => format!("refused {} {}", f.code, f.cause.word()),
+            Fate::AnotherTransaction(f) => format!("another {}", f.code),
+        })
+        .collect()
+}
+
+#[test]
+fn one_flight_when_pipelining() {
+    let (said, ending) = PIPED.run(&["250 m", "250 r", "251 r", "354 go", "250 ok"]);
+    assert_eq!(said, "M R0 R1 DATA [content] ");
+    assert_eq!(fates(&ending), ["taken 250", "taken 250"]);
+    assert!(ending.in_sync && !ending.needs_reset);
+}
+
+#[test]
+fn one_at_a_time_otherwise() {
+    let (said, ending) = STEPPED.run(&["250 m", "550 r", "250 r", "354 go", "250 ok"]);
+    assert_eq!(said, "M R0 R1 DATA [content] ");
+    assert_eq!(fates(&ending), ["refused 550 refused", "taken 250"]);
+    assert!(ending.in_sync);
+}
+
+#[test]
+fn no_data_without_a_recipient() {
+    let (said, ending) = STEPPED.run(&["250 m", "550 r", "450 r"]);
+    assert_eq!(said, "M R0 R1 ");
+    assert_eq!(fates(&ending), ["refused 550 refused", "refused 450 refused"]);
+    assert!(ending.in_sync && ending.needs_reset);
+    // Pipelined, DATA is out already: a refusal is as expected, a 354 is ended with a lone dot.
+    let (_, ending) = PIPED.run(&["250 m", "550 r", "450 r", "503 no"]);
+    assert!(ending.in_sync && ending.needs_reset);
+    let (said, ending) = PIPED.run(&["250 m", "550 r", "550 r", "354 go", "250 took nothing"]);
+    assert_eq!(said, "M R0 R1 DATA . ");
+    assert_eq!(fates(&ending), ["refused 550 refused", "refused 550 refused"]);
+    assert!(!ending.in_sync);
+}
+
+#[test]
+fn refused_mail_is_everybodys() {
+    let (said, ending) = PIPED.run(&["550 5.7.1 no", "503 r", "503 r", "503 d"]);
+    assert_eq!(said, "M R0 R1 DATA ");
+    assert_eq!(fates(&ending), ["refused 550 refused", "refused 550 refused"]);
+    assert!(ending.in_sync);
+    let (said, _) = STEPPED.run(&["451 later"]);
+    assert_eq!(said, "M ");
+}
+
+#[test]
+fn mail_out_of_sequence_is_no_verdict() {
+    let (_, ending) = STEPPED.run(&["503 5.5.1 nested MAIL"]);
+    assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
+    assert!(!ending.in_sync);
+}
+
+#[test]
+fn refused_content_is_everybodys_and_ends_reuse() {
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "550 r", "354 go", "552 5.3.4 big"]);
+    assert_eq!(fates(&ending), ["refused 552 refused", "refused 550 refused"]);
+    assert!(!ending.in_sync);
+}
+
+#[test]
+fn data_refused_after_acceptance() {
+    let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "451 4.3.0 busy"]);
+    assert_eq!(fates(&ending), ["refused 451 refused", "refused 451 refused"]);
+    // "No valid recipients" although there are some: no verdict, so temporary.
+    let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 5.5.1 no valid recipients"]);
+    assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
+    let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 5.7.1 policy"]);
+    assert_eq!(fates(&ending), ["refused 554 refused", "refused 554 refused"]);
+}
+
+#[test]
+fn too_many_recipients_go_on_in_another_transaction() {
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "452 4.5.3 many", "354 go", "250 ok"]);
+    assert_eq!(fates(&ending), ["taken 250", "another 452"]);
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "552 many", "354 go", "250 ok"]);
+    assert_eq!(fates(&ending), ["taken 250", "another 452"]);
+    // Not that: the mailbox is full, the message too large.
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "552 5.2.2 full", "354 go", "250 ok"]);
+    assert_eq!(fates(&ending), ["taken 250", "refused 552 refused"]);
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "452 4.2.2 full", "354 go", "250 ok"]);
+    assert_eq!(fates(&ending), ["taken 250", "refused 452 refused"]);
+    // Nobody accepted: an ordinary refusal.
+    let (_, ending) = PIPED.run(&["250 m", "452 many", "452 many", "503 no"]);
+    assert_eq!(fates(&ending), ["refused 452 refused", "refused 452 refused"]);
+}
+
+#[test]
+fn unsent_recipients_of_a_full_transaction_are_told() {
+    let play = Play { people: 4, ..STEPPED };
+    let (said, ending) = play.run(&["250 m", "250 r", "452 many", "354 go", "250 ok"]);
+    assert_eq!(said, "M R0 R1 DATA [content] ");
+    assert_eq!(fates(&ending), ["taken 250", "another 452", "another 451", "another 451"]);
+}
+
+#[test]
+fn windows_for_many_recipients() {
+    let play = Play { people: 120, ..PIPED };
+    let mut server = vec!["250 ok"; 121];
+    server.extend(["354 go", "250 taken"]);
+    let (said, ending) = play.run(&server);
+    assert!(said.ends_with("R119 DATA [content] "));
+    assert!(fates(&ending).iter().all(|f| f == "taken 250"));
+}
+
+#[test]
+fn lmtp_answers_each_accepted_recipient() {
+    let play = Play { dialect: Dialect::Lmtp, people: 3, ..PIPED };
+    let server = ["250 m", "250 a", "550 b", "250 c", "354 go", "250 a", "452 4.2.2 full"];
+    let (_, ending) = play.run(&server);
+    assert_eq!(fates(&ending), ["taken 250", "refused 550 refused", "refused 452 refused"]);
+    // Closed after the first of two answers: the first stands, the other is unknown.
+    let (_, ending) = play.run(&server[..6]);
+    assert_eq!(fates(&ending)[0], "taken 250");
+    assert_eq!(fates(&ending)[2], "refused 451 unknown-after-dot");
+}
+
+#[test]
+fn lost_at_each_stage() {
+    let whole = ["250 m", "250 r", "550 r", "354 go", "250 ok"];
+    for cut in 0..whole.len() {
+        let (_, ending) = PIPED.run(&whole[..cut]);
+        let word =
+            if cut < 4 { "refused 451 connection-lost" } else { "refused 451 unknown-after-dot" };
+        assert_eq!(fates(&ending)[0], word, "after {cut} replies");
+        assert!(!ending.in_sync);
+    }
+}
+
+#[test]
+fn a_421_ends_the_session_but_is_an_answer() {
+    let (_, ending) = PIPED.run(&["250 m", "421 4.3.2 shutting down"]);
+    assert_eq!(fates(&ending), ["refused 421 refused", "refused 421 refused"]);
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "250 r", "354 go", "421 4.3.0 no"]);
+    assert_eq!(fates(&ending), ["refused 421 refused", "refused 421 refused"]);
+    assert!(!ending.in_sync);
+}
+
+#[test]
+fn every_recipient_has_a_fate_whatever_comes() {
+    let lines = ["250 a", "354 go", "421 x", "450 b", "550 c", "452 d", "552 e", "220 f", "503 g"];
+    let mut dice = crate::dice::Dice::new(31);
+    for round in 0..5000 {
+        let play = Play {
+            dialect: if round % 3 == 0 { Dialect::Lmtp } else { Dialect::Smtp },
+            pipelining: dice.below(2) == 0,
+            people: 1 + dice.below(5),
+        };
+        let server: Vec<&str> =
+            (0..dice.below(14)).map(|_| lines[dice.below(lines.len())]).collect();
+        let (said, ending) = play.run(&server);
+        assert_eq!(ending.fates.len(), play.people);
+        let taken = ending.fates.iter().any(|f| matches!(f, Fate::Taken(_)));
+        assert!(!taken || said.contains("[content]"), "{server:?}");
+    }
+}
