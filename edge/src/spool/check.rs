@@ -43,6 +43,9 @@ pub fn run(spool: &DiskSpool) -> Result<Findings, SpoolError> {
             return Err(error);
         }
     }
+    // A segment may have been looked through for two reasons.
+    findings.missing.sort_unstable();
+    findings.missing.dedup();
     mend_schedule(spool, &mut findings)?;
     verify::<RecipientRecord>(spool, Table::Recipient)?;
     findings.damaged = spool.store.damaged();
@@ -57,10 +60,7 @@ fn compare(
     findings: &mut Findings,
 ) -> Result<(), SpoolError> {
     for part in &survey.unchecked {
-        let brought = bring_back(spool, survey, *part, Extent::Whole)?;
-        if part.lost {
-            findings.missing.extend(not_brought(spool, survey, *part)?);
-        }
+        let brought = bring_back(spool, survey, *part, Extent::Whole, findings)?;
         *walk.seen.entry(part.from.segment).or_default() += brought.len() as u64;
         findings.requeued.extend(brought);
     }
@@ -72,7 +72,8 @@ fn compare(
         if count(&live) > count(&walk.seen) + walk.damaged.len() as u64 {
             let from = Mark { segment: *segment, offset: 0 };
             let part = Unchecked { from, lost: true };
-            findings.requeued.extend(bring_back(spool, survey, part, Extent::Forgotten)?);
+            let brought = bring_back(spool, survey, part, Extent::Forgotten, findings)?;
+            findings.requeued.extend(brought);
         }
     }
     // Where records were lost, a body may be all there is of a message.
@@ -88,6 +89,7 @@ fn bring_back(
     survey: &Survey,
     part: Unchecked,
     extent: Extent,
+    findings: &mut Findings,
 ) -> Result<Vec<EnvelopeId>, SpoolError> {
     let records = Segment::read(spool, part.from.segment)?;
     let done = ended::read(&spool.places.segments(), part.from.segment).map_err(reading)?;
@@ -99,6 +101,9 @@ fn bring_back(
             && !done.contains(&id)
     };
     let brought = records.recover(spool, part.from.offset, wanted, extent)?;
+    if part.lost {
+        findings.missing.extend(not_brought(spool, survey, &records, &done)?);
+    }
     records.give_back_room(spool)?;
     Ok(brought)
 }
@@ -107,13 +112,11 @@ fn bring_back(
 fn not_brought(
     spool: &DiskSpool,
     survey: &Survey,
-    part: Unchecked,
+    records: &Segment,
+    done: &HashSet<EnvelopeId>,
 ) -> Result<Vec<EnvelopeId>, SpoolError> {
-    let records = Segment::read(spool, part.from.segment)?;
-    let done = ended::read(&spool.places.segments(), part.from.segment).map_err(reading)?;
-    let heads = segment::torn_heads(records.number, &records.content, part.from.offset);
     let mut gone = Vec::new();
-    for head in heads {
+    for head in segment::torn_heads(records.number, &records.content, 0) {
         let known = survey.known.contains(&head.id) || done.contains(&head.id);
         if !known && spool.store.get(Table::Envelope, &envelope_key(head.id))?.is_none() {
             gone.push(head.id);

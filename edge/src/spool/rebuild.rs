@@ -82,7 +82,7 @@ pub fn rebuild(directory: &Path, options: Options, boot: Boot) -> Result<Rebuilt
     let spool = DiskSpool::open(directory, options, boot)?;
     let mut findings = spool.check()?;
     for id in halved {
-        if !findings.requeued.contains(&id) {
+        if !findings.requeued.contains(&id) && !findings.missing.contains(&id) {
             findings.missing.push(id);
         }
     }
