@@ -289,8 +289,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             }
             Some(TargetSettings::Dummy) => {
                 if let Some(unborn) = kin.dummies.get_mut(place).and_then(Option::take) {
-                    let logger = log.of(&target.name, false);
-                    let actor = DummyActor::new(logger, runtime.clone());
+                    let actor = DummyActor::default();
                     births.add(&target.name, "dummy", unborn, actor, Intensity::TARGET);
                 }
             }

@@ -79,11 +79,21 @@ impl Journal {
         &self,
         entries: Vec<(u32, JournalEntry)>,
     ) -> Result<(), posthaste_edge::spool::SpoolError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         self.spool.journal(self.batch, entries).await
     }
 }
 
-/// Task -> Queue: these recipients have their outcome, and it is in the journal. Losing it loses log lines only.
+/// What the journal is told of outcomes. What is put off is decided anew anyway, by the closing message or by its absence.
+pub fn entries(outcomes: &[(u32, Outcome)]) -> Vec<(u32, JournalEntry)> {
+    let told = outcomes.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Postponed(_)));
+    told.map(|(index, outcome)| (*index, JournalEntry::Settled(outcome.clone()))).collect()
+}
+
+/// Task -> Queue: these recipients have their outcome, and it is in the journal. Losing it loses log lines only. As part of `Finished`:
+/// it is to be told once it is in the books.
 #[derive(Clone, Debug)]
 pub struct Settled {
     pub envelope: Arc<Envelope>,
@@ -106,6 +116,8 @@ pub struct Finished {
     pub lease: Lease,
     pub outcomes: Vec<(u32, Outcome)>,
     pub fault: Option<Failure>,
+    /// The last outcomes: they are in no journal, since the end of the attempt is written down at once.
+    pub last: Option<Settled>,
 }
 
 impl Message for Settled {

@@ -1,25 +1,16 @@
 //! DummyActor: `dummy` accepts everything and throws it away.
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
-use slog::Logger;
 
 use posthaste_mail::outcome::{Outcome, Reach, Receipt, SessionFacts};
 
 use crate::messages::delivery::Deliver;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
 use crate::targets::finish_all;
-use crate::task::spawn_reporting;
 
+#[derive(Default)]
 pub struct DummyActor {
-    log: Logger,
-    runtime: tokio::runtime::Handle,
     discarded: u64,
-}
-
-impl DummyActor {
-    pub fn new(log: Logger, runtime: tokio::runtime::Handle) -> DummyActor {
-        DummyActor { log, runtime, discarded: 0 }
-    }
 }
 
 impl Actor for DummyActor {
@@ -37,19 +28,15 @@ impl Handler<Deliver> for DummyActor {
 
     fn handle(&mut self, message: Deliver, _: &mut Context<Self>) -> Self::Result {
         self.discarded += 1;
-        let log = self.log.clone();
-        let work = async move {
-            let outcome = Outcome::Delivered(Receipt {
-                code: 250,
-                status: None,
-                text: "discarded".to_string(),
-                remote: None,
-                dsn_passed_on: false,
-                reach: Reach::Mailbox,
-            });
-            finish_all(message, outcome, &SessionFacts::default(), &log).await;
-        };
-        spawn_reporting(&self.runtime, work, |_| {});
+        let outcome = Outcome::Delivered(Receipt {
+            code: 250,
+            status: None,
+            text: "discarded".to_string(),
+            remote: None,
+            dsn_passed_on: false,
+            reach: Reach::Mailbox,
+        });
+        finish_all(message, &outcome, SessionFacts::default());
         MessageResult(Ok(()))
     }
 }

@@ -4,36 +4,22 @@ pub mod dummy;
 pub mod queue;
 pub mod remote;
 
-use std::sync::Arc;
-
-use slog::{Logger, warn};
-
+use posthaste_mail::envelope::Recipient;
 use posthaste_mail::outcome::{Outcome, SessionFacts};
-use posthaste_mail::queue::record::JournalEntry;
 
 use crate::messages::delivery::{Deliver, Finished, Settled};
 
-/// Ends an attempt whose recipients all have the same outcome: journal, report, closing message, in this order.
-pub async fn finish_all(work: Deliver, outcome: Outcome, facts: &SessionFacts, log: &Logger) {
-    let outcomes: Vec<(u32, Outcome)> =
-        work.recipients.iter().map(|(index, _)| (*index, outcome.clone())).collect();
-    if !matches!(outcome, Outcome::Postponed(_)) {
-        let entries =
-            outcomes.iter().map(|(i, o)| (*i, JournalEntry::Settled(o.clone()))).collect();
-        if let Err(e) = work.journal.write(entries).await {
-            warn!(log, "outcome could not be journaled"; "cause" => %e);
-        }
-    }
-    work.settled_to.do_send(Settled {
-        envelope: Arc::clone(&work.envelope),
+/// Ends an attempt whose recipients all have the same outcome.
+pub fn finish_all(work: Deliver, outcome: &Outcome, facts: SessionFacts) {
+    let outcomes = work.recipients.iter().map(|(index, _)| (*index, outcome.clone())).collect();
+    let address = |(_, recipient): &(u32, Recipient)| recipient.address.to_string();
+    let last = Settled {
+        envelope: work.envelope,
         attempt: work.attempt,
-        destination: work.destination.clone(),
-        outcomes: work
-            .recipients
-            .iter()
-            .map(|(_, r)| (r.address.to_string(), outcome.clone()))
-            .collect(),
-        facts: facts.clone(),
-    });
-    work.finished_to.do_send(Finished { lease: work.lease, outcomes, fault: None });
+        destination: work.destination,
+        outcomes: work.recipients.iter().map(|r| (address(r), outcome.clone())).collect(),
+        facts,
+    };
+    let finished = Finished { lease: work.lease, outcomes, fault: None, last: Some(last) };
+    work.finished_to.do_send(finished);
 }

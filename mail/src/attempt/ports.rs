@@ -21,6 +21,13 @@ pub struct Transacted {
     pub dsn_passed_on: bool,
 }
 
+/// Whether other recipients of the attempt have no outcome yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    Some,
+    None,
+}
+
 /// A session as the attempt sees it.
 pub trait Peer: Send {
     fn remote(&self) -> Remote;
@@ -61,11 +68,12 @@ pub trait Ports: Send {
     fn release(&mut self, session: Self::Session, in_sync: bool)
     -> impl Future<Output = ()> + Send;
 
-    /// Writes outcomes down, durably, and tells whoever waits for them.
+    /// Writes outcomes down, durably, and tells whoever waits for them; the last ones at the end of the attempt, which is close.
     fn settle(
         &mut self,
         outcomes: Vec<(u32, Outcome)>,
         facts: &SessionFacts,
+        rest: Rest,
     ) -> impl Future<Output = ()> + Send;
 
     /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::address::Domain;
 use crate::attempt::ladder::TlsDemand;
-use crate::attempt::ports::{Peer, Ports, Transacted};
+use crate::attempt::ports::{Peer, Ports, Rest, Transacted};
 use crate::dice::Dice;
 use crate::envelope::{Envelope, Recipient, TlsWish};
 use crate::lookup::Lookup;
@@ -281,7 +281,8 @@ impl Run {
             return;
         }
         self.pending.retain(|(i, _, _)| !ended.iter().any(|(done, _)| done == i));
-        ports.settle(ended, facts).await;
+        let rest = if self.pending.is_empty() { Rest::None } else { Rest::Some };
+        ports.settle(ended, facts, rest).await;
     }
 
     async fn end_all<P: Ports>(&mut self, failure: Failure, ports: &mut P) {

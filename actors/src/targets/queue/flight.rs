@@ -108,7 +108,7 @@ async fn launch(
     };
     let indices: Vec<u32> = taken.recipients.iter().map(|(i, _)| *i).collect();
     if let Err((outcomes, fault)) = hand_over(&deps, taken, slot, called_off, &me, &indices).await {
-        me.do_send(Finished { lease, outcomes, fault });
+        me.do_send(Finished { lease, outcomes, fault, last: None });
     }
     flying
 }
@@ -300,9 +300,15 @@ impl Handler<Launched> for QueueActor {
 impl Handler<Settled> for QueueActor {
     type Result = ();
 
-    /// One line for each recipient outcome.
     fn handle(&mut self, message: Settled, _: &mut Context<Self>) {
-        let Settled { envelope, attempt, destination, outcomes, facts } = message;
+        self.tell(message);
+    }
+}
+
+impl QueueActor {
+    /// One line for each recipient outcome.
+    pub(super) fn tell(&self, settled: Settled) {
+        let Settled { envelope, attempt, destination, outcomes, facts } = settled;
         let target = match &envelope.route {
             Route::Target => &self.deps.target_name,
             Route::Bounce { target } | Route::Rerouted { target } => target,

@@ -30,7 +30,7 @@ impl Handler<Deliver> for QueueActor {
         };
         let recipients = message.recipients.iter().map(|(_, r)| r.clone()).collect();
         let accept = Accept { envelope, recipients, body: message.body.clone(), undecided: false };
-        let (me, log) = (ctx.address(), self.deps.log.clone());
+        let me = ctx.address();
         let work = async move {
             let outcome = match me.send(accept).await {
                 Ok(Ok(id)) => Outcome::Delivered(Receipt {
@@ -46,7 +46,7 @@ impl Handler<Deliver> for QueueActor {
                 Ok(Err(refusal)) => Failure::new(Cause::OwnResources, refusal.text).outcome(),
                 Err(e) => Failure::new(Cause::Internal, e.to_string()).outcome(),
             };
-            finish_all(message, outcome, &SessionFacts::default(), &log).await;
+            finish_all(message, &outcome, SessionFacts::default());
         };
         spawn_reporting(&self.deps.runtime, work, |_| {});
         MessageResult(Ok(()))

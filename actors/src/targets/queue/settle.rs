@@ -23,18 +23,18 @@ use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
-use crate::messages::delivery::Finished;
+use crate::messages::delivery::{Finished, Journal, Settled, entries};
 use crate::targets::queue::flight::interrupted;
 use crate::targets::queue::notice::{Made, Way, Writer, told};
 use crate::targets::queue::{Deps, QueueActor};
-use crate::task::spawn_reporting;
+use crate::task::caught;
 
 impl Handler<Finished> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: Finished, ctx: &mut Context<Self>) {
-        let Finished { lease, outcomes, fault } = message;
-        self.settle(Report { lease, outcomes, fault }, 0, ctx);
+        let Finished { lease, outcomes, fault, last } = message;
+        self.settle(Report { lease, outcomes, fault }, last, 0, ctx);
         self.pump(ctx);
     }
 }
@@ -43,10 +43,17 @@ impl QueueActor {
     /// The lease of a process that is gone, or of a task that never came back.
     pub(super) fn end_abandoned(&mut self, lease: Lease, ctx: &mut Context<Self>) {
         let fault = Some(interrupted(&lease, self.deps.clock.now()));
-        self.settle(Report { lease, outcomes: Vec::new(), fault }, 0, ctx);
+        self.settle(Report { lease, outcomes: Vec::new(), fault }, None, 0, ctx);
     }
 
-    fn settle(&mut self, report: Report, tries: u32, ctx: &mut Context<Self>) {
+    /// `last`: outcomes in no journal, of which nobody was told.
+    fn settle(
+        &mut self,
+        report: Report,
+        last: Option<Settled>,
+        tries: u32,
+        ctx: &mut Context<Self>,
+    ) {
         let batch = report.lease.batch;
         let flown = self.state.flights.get(&batch).map(|flight| flight.recipients);
         self.landed(&report);
@@ -59,10 +66,18 @@ impl QueueActor {
         let again = report.clone();
         let made = Arc::new(Mutex::new(Made::default()));
         let (me, stored) = (ctx.address(), Arc::clone(&made));
-        spawn_reporting(&self.deps.runtime, write(deps, report, flown, made), move |end| {
+        let journal = Journal::new(Arc::clone(&deps.spool), batch);
+        self.deps.runtime.spawn(async move {
+            let end = caught(write(deps, report, flown, made)).await;
             let end = end.unwrap_or_else(|panic| Err(Unsettled::Panicked(panic)));
             let made = std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
-            me.do_send(SettleEnded { batch, end, made, report: again, tries });
+            let in_the_books = match (&end, &last) {
+                (Ok(_), _) => true,
+                // It takes another try: until then the journal has what is known.
+                (Err(_), Some(_)) => journal.write(entries(&again.outcomes)).await.is_ok(),
+                (Err(_), None) => false,
+            };
+            me.do_send(SettleEnded { batch, end, in_the_books, made, report: again, last, tries });
         });
     }
 }
@@ -241,10 +256,13 @@ const MOST_RETURNED: u64 = 1 << 20;
 struct SettleEnded {
     batch: BatchId,
     end: Result<Written, Unsettled>,
+    /// The outcomes are durable, as part of the end or in the journal.
+    in_the_books: bool,
     /// Notifications that were stored with it.
     made: Made,
     /// For another try, and how many there were.
     report: Report,
+    last: Option<Settled>,
     tries: u32,
 }
 
@@ -256,7 +274,10 @@ impl Handler<SettleEnded> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: SettleEnded, ctx: &mut Context<Self>) {
-        let SettleEnded { batch, end, made, report, tries } = message;
+        let SettleEnded { batch, end, in_the_books, made, report, mut last, tries } = message;
+        if in_the_books && let Some(last) = last.take() {
+            self.tell(last);
+        }
         // One that has to be tried again does not keep the others waiting.
         self.state.ending.remove(&batch);
         self.end_some(ctx);
@@ -276,7 +297,9 @@ impl Handler<SettleEnded> for QueueActor {
             Some(tries) => {
                 warn!(self.deps.log, "attempt could not be settled, trying again"; "batch" => %batch,
                     "cause" => %error);
-                ctx.run_later(SETTLE_AGAIN, move |queue, ctx| queue.settle(report, tries, ctx));
+                ctx.run_later(SETTLE_AGAIN, move |queue, ctx| {
+                    queue.settle(report, last, tries, ctx);
+                });
             }
             None => {
                 self.is_written(&report, None);

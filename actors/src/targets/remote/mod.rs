@@ -87,19 +87,19 @@ impl Handler<Deliver> for RemoteDeliveryActor {
             (ports.into_outcomes(), in_time)
         };
         spawn_reporting(&self.deps.runtime, work, move |end| {
-            let (outcomes, fault) = match end {
-                Ok((outcomes, true)) => (outcomes, None),
-                Ok((outcomes, false)) => {
+            let ((outcomes, last), fault) = match end {
+                Ok((ended, true)) => (ended, None),
+                Ok((ended, false)) => {
                     let text = "the attempt took too long";
-                    (outcomes, Some(Failure::new(Cause::TimedOut(Stage::Connect), text)))
+                    (ended, Some(Failure::new(Cause::TimedOut(Stage::Connect), text)))
                 }
                 Err(panic) => {
                     warn!(log, "delivery task panicked"; "cause" => &panic);
                     let text = format!("internal fault: {panic}");
-                    (Vec::new(), Some(Failure::new(Cause::Internal, text)))
+                    ((Vec::new(), None), Some(Failure::new(Cause::Internal, text)))
                 }
             };
-            finished_to.do_send(Finished { lease, outcomes, fault });
+            finished_to.do_send(Finished { lease, outcomes, fault, last });
         });
         MessageResult(Ok(()))
     }

@@ -17,7 +17,7 @@ use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
-use posthaste_mail::attempt::ports::{Peer, Ports, Transacted};
+use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::level::{MxLevel, TlsLevel};
 use posthaste_mail::lookup::Lookup;
@@ -27,7 +27,7 @@ use posthaste_mail::route::mx::MxRecord;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::Fate;
 
-use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong};
+use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
 use crate::messages::pool::{CheckIn, CheckOut, Idle, PoolKey};
 
 /// After this long without a greeting the queue may use the slot for somebody else.
@@ -96,6 +96,7 @@ pub struct RemotePorts {
     called_off: watch::Receiver<bool>,
     told_waiting: bool,
     outcomes: Vec<(u32, Outcome)>,
+    last: Option<Settled>,
 }
 
 impl RemotePorts {
@@ -118,12 +119,13 @@ impl RemotePorts {
             called_off: work.called_off,
             told_waiting: false,
             outcomes: Vec::new(),
+            last: None,
         }
     }
 
-    /// All outcomes of the attempt, for the closing message.
-    pub fn into_outcomes(self) -> Vec<(u32, Outcome)> {
-        self.outcomes
+    /// All outcomes of the attempt, and those of them that nobody was told of, for the closing message.
+    pub fn into_outcomes(self) -> (Vec<(u32, Outcome)>, Option<Settled>) {
+        (self.outcomes, self.last)
     }
 
     /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
@@ -324,30 +326,27 @@ impl Ports for RemotePorts {
         self.network.pool_in.do_send(message);
     }
 
-    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts) {
-        // Only ends are facts worth a sync: what is deferred is decided anew anyway, by the closing message or by its absence.
-        let ends: Vec<(u32, JournalEntry)> = outcomes
-            .iter()
-            .filter(|(_, o)| !matches!(o, Outcome::Postponed(_)))
-            .map(|(i, o)| (*i, JournalEntry::Settled(o.clone())))
-            .collect();
-        if !ends.is_empty()
-            && let Err(e) = self.journal.write(ends).await
-        {
-            warn!(self.log, "outcome could not be journaled"; "cause" => %e);
-        }
+    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
         self.outcomes.extend(outcomes.iter().cloned());
         let address = |index: u32| {
             let found = self.recipients.iter().find(|(i, _)| *i == index);
             found.map_or_else(String::new, |(_, r)| r.address.to_string())
         };
-        self.settled_to.do_send(Settled {
+        let settled = Settled {
             envelope: Arc::clone(&self.envelope),
             attempt: self.attempt,
             destination: self.key.destination.clone(),
-            outcomes: outcomes.into_iter().map(|(i, o)| (address(i), o)).collect(),
+            outcomes: outcomes.iter().map(|(i, o)| (address(*i), o.clone())).collect(),
             facts: facts.clone(),
-        });
+        };
+        if rest == Rest::None {
+            self.last = Some(settled);
+            return;
+        }
+        if let Err(e) = self.journal.write(entries(&outcomes)).await {
+            warn!(self.log, "outcome could not be journaled"; "cause" => %e);
+        }
+        self.settled_to.do_send(settled);
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

@@ -172,8 +172,10 @@ impl Ports for World {
     async fn release(&mut self, _: Line, in_sync: bool) {
         self.released_in_sync.push(in_sync);
     }
-    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, _: &SessionFacts) {
+    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, _: &SessionFacts, rest: Rest) {
         self.outcomes.extend(outcomes);
+        let left = self.people as usize - self.outcomes.len();
+        assert_eq!(rest, if left == 0 { Rest::None } else { Rest::Some });
     }
     fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
