@@ -165,7 +165,7 @@ impl Session {
         // RFC 3207 §4.2, and plain sense: what came in the clear behind the 220 is an injection.
         if !self.unread.is_empty() || self.parser.is_within() {
             let text = "the server sent data between its answer to STARTTLS and the handshake";
-            return Err(Failure::new(Cause::Protocol(Stage::StartTls), text));
+            return Err(Failure::new(Cause::Injected, text));
         }
         let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Gone) else {
             return Err(Failure::new(Cause::Internal, "TLS is on already"));
@@ -176,7 +176,7 @@ impl Session {
             Ok(Err(e)) if e.local => Err(Failure::new(Cause::Internal, format!("TLS: {e}"))),
             Ok(Err(e)) => {
                 let text = format!("TLS handshake failed: {e}");
-                Err(Failure::new(Cause::Protocol(Stage::StartTls), text))
+                Err(Failure::new(Cause::HandshakeFailed, text))
             }
             Ok(Ok((tls, facts))) => {
                 self.stream = Stream::Tls(Box::new(tls));

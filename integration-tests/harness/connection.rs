@@ -103,6 +103,22 @@ impl Connection {
         Ok(content)
     }
 
+    /// Takes so many octets of whatever comes.
+    pub fn read_octets(&mut self, count: usize) -> io::Result<()> {
+        let mut missing = count;
+        loop {
+            let taken = missing.min(self.waiting.len());
+            self.waiting.drain(..taken);
+            missing -= taken;
+            if missing == 0 {
+                return Ok(());
+            }
+            if !self.read_more()? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes),

@@ -7,14 +7,18 @@
 //! | `# why` | a comment |
 //! | `S: text` | the server says the line, CRLF added |
 //! | `B: text` | the server says exactly these bytes; `\r \n \t \0 \\ \xHH` as in Rust |
+//! | `D: text` | the server says the line, an octet every fifth of a second |
 //! | `C: pattern` | the client must say a line like this; `*` is any text, letter case is not compared |
 //! | `C? pattern` | the client may say this; another line is held against the next step |
 //! | `! content` | the client must send message content up to the lone dot; it is recorded, not yet acknowledged |
+//! | `! read N` | N octets of whatever the client sends are taken, and not recorded |
 //! | `! starttls` | the TLS handshake, with the certificate given to the player |
 //! | `! serve` | from here on an ordinary server that accepts everything |
 //! | `! close` | the connection ends in order |
 //! | `! reset` | the connection is torn down when the client speaks next |
 //! | `! hang` | silence until the client goes away |
+//! | `! stall` | silence, and what the client sends is left unread, until the player ends |
+//! | `! forever text` | the server says these bytes (as for `B:`) again and again until the client goes away |
 //! | `! connection` | what follows is for the next connection; the last section serves all further ones |
 //!
 //! After the last step QUIT gets 221, RSET and NOOP get 250, and any other command is a deviation. `{domain}` stands for the name
@@ -24,23 +28,32 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
 
 use openssl::ssl::SslAcceptor;
 
 use crate::harness::connection::Connection;
 use crate::harness::sink::{Greeting, Manners, Record, Session, Sink, Transaction};
 
+/// Between the octets of a line that drips.
+const DRIP: Duration = Duration::from_millis(200);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Say(Vec<u8>),
+    Drip(Vec<u8>),
+    Forever(Vec<u8>),
     Expect(String),
     Allow(String),
     Content,
+    Read(usize),
     StartTls,
     Serve,
     Close,
     Reset,
     Hang,
+    Stall,
 }
 
 /// A parsed dialogue: one list of steps for each connection.
@@ -65,14 +78,16 @@ impl Dialogue {
     pub fn parse(name: &str, text: &str) -> Result<Dialogue, String> {
         let mut sections = vec![Vec::new()];
         for (number, line) in (1..).zip(text.lines()) {
+            let bytes = |text: &str| {
+                unescaped(text).ok_or_else(|| format!("{name}:{number}: unknown escape"))
+            };
             let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
             let step = match (mark, rest.trim()) {
                 ("", _) => continue,
                 (comment, _) if comment.starts_with('#') => continue,
                 ("S:", _) => Step::Say(format!("{rest}\r\n").into_bytes()),
-                ("B:", _) => Step::Say(
-                    unescaped(rest).ok_or_else(|| format!("{name}:{number}: unknown escape"))?,
-                ),
+                ("B:", _) => Step::Say(bytes(rest)?),
+                ("D:", _) => Step::Drip(format!("{rest}\r\n").into_bytes()),
                 ("C:", pattern) => Step::Expect(pattern.to_owned()),
                 ("C?", pattern) => Step::Allow(pattern.to_owned()),
                 ("!", "connection") => {
@@ -85,6 +100,12 @@ impl Dialogue {
                 ("!", "close") => Step::Close,
                 ("!", "reset") => Step::Reset,
                 ("!", "hang") => Step::Hang,
+                ("!", "stall") => Step::Stall,
+                ("!", said) if said.starts_with("forever ") => Step::Forever(bytes(&said[8..])?),
+                ("!", some) if some.starts_with("read ") => match some[5..].parse() {
+                    Ok(count) => Step::Read(count),
+                    Err(_) => return Err(format!("{name}:{number}: not a number: {line}")),
+                },
                 _ => return Err(format!("{name}:{number}: not a step: {line}")),
             };
             sections.last_mut().unwrap().push((number, step));
@@ -156,6 +177,19 @@ impl Part<'_> {
             match step {
                 // A client that has gone is met at the next line expected of it, if any is.
                 Step::Say(bytes) => drop(self.connection.write(bytes)),
+                Step::Drip(bytes) => {
+                    for octet in bytes {
+                        sleep(DRIP);
+                        if self.connection.write(&[*octet]).is_err() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Step::Forever(bytes) => {
+                    while self.connection.write(bytes).is_ok() {}
+                    return Ok(());
+                }
+                Step::Read(count) => self.connection.read_octets(*count).map_err(broken)?,
                 Step::Expect(pattern) => {
                     let line = self.next_line().map_err(broken)?;
                     if !line.as_deref().is_some_and(|line| matches(pattern, line)) {
@@ -194,6 +228,12 @@ impl Part<'_> {
                 }
                 Step::Hang => {
                     self.connection.hang();
+                    return Ok(());
+                }
+                Step::Stall => {
+                    while !self.record.is_over() {
+                        sleep(DRIP);
+                    }
                     return Ok(());
                 }
             }
@@ -310,6 +350,8 @@ mod tests {
         assert_eq!(error("# fine\nS: 220 hi\n! explode\n"), "x:3: not a step: ! explode");
         assert_eq!(error("C QUIT\n"), "x:1: not a step: C QUIT");
         assert_eq!(error("B: \\q\n"), "x:1: unknown escape");
+        assert_eq!(error("! forever \\q\n"), "x:1: unknown escape");
+        assert_eq!(error("! read much\n"), "x:1: not a number: ! read much");
     }
 
     #[test]

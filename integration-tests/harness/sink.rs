@@ -219,6 +219,11 @@ impl Record {
         self.book.open.lock().unwrap().remove(&self.number);
     }
 
+    /// Whether the sink has ended.
+    pub fn is_over(&self) -> bool {
+        self.book.stopped.load(Ordering::Acquire)
+    }
+
     pub fn transaction(&self, transaction: Transaction) {
         self.book.transactions.lock().unwrap().push(transaction);
     }

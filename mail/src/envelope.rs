@@ -131,6 +131,12 @@ pub struct MessageFlags {
     pub tls: TlsWish,
     /// A check marked the message; `target.remote` refuses it.
     pub quarantine: bool,
+    /// Hosts it has passed, ours not counted (RFC 5321 §6.3).
+    #[serde(default)]
+    pub hops: u32,
+    /// A line has more than the 998 octets of RFC 5322 §2.1.1.
+    #[serde(default)]
+    pub long_lines: bool,
 }
 
 /// RFC 3461 §4.3: how much of the message a notification returns.

@@ -46,6 +46,8 @@ impl Scan {
     pub fn mark(&self, flags: &mut MessageFlags) {
         flags.eight_bit = self.eight_bit_header || self.eight_bit_body;
         flags.utf8_header = self.eight_bit_header;
+        flags.hops = u32::try_from(self.header.received_count()).unwrap_or(u32::MAX);
+        flags.long_lines = self.longest_line > 998;
         // RFC 8689 §5: REQUIRETLS on MAIL wins over the field.
         if flags.tls == TlsWish::Unsaid && self.header.waives_tls() {
             flags.tls = TlsWish::Waived;

@@ -61,6 +61,10 @@ pub enum Cause {
     Lost(Stage),
     /// The peer was silent for too long at this stage.
     TimedOut(Stage),
+    /// STARTTLS was agreed, and no TLS came of it.
+    HandshakeFailed,
+    /// Data in the clear between the agreement to STARTTLS and the handshake: somebody else speaks on this line.
+    Injected,
     /// No address of any host could be connected to.
     Unreachable,
     /// The final dot was sent and no reply came: the message may have been taken.
@@ -124,6 +128,9 @@ impl Cause {
             Cause::Refused(_) => (451, Enhanced(4, 0, 0), Temporary),
             Cause::Protocol(_) => (451, Enhanced(4, 5, 0), Temporary),
             Cause::Lost(_) | Cause::TimedOut(_) => (451, Enhanced(4, 4, 2), Temporary),
+            // RFC 3463 §3.8: cryptographic failure.
+            Cause::HandshakeFailed => (451, Enhanced(4, 7, 5), Temporary),
+            Cause::Injected => (451, Enhanced(4, 5, 0), Temporary),
             Cause::Unreachable => (451, Enhanced(4, 4, 1), Temporary),
             Cause::UnknownAfterDot => (451, Enhanced(4, 4, 2), Temporary),
             Cause::DnsFailed => (451, Enhanced(4, 4, 3), Temporary),
@@ -170,6 +177,8 @@ impl Cause {
             Cause::Protocol(_) => "protocol",
             Cause::Lost(_) => "connection-lost",
             Cause::TimedOut(_) => "timeout",
+            Cause::HandshakeFailed => "tls-handshake",
+            Cause::Injected => "injected",
             Cause::Unreachable => "unreachable",
             Cause::UnknownAfterDot => "unknown-after-dot",
             Cause::DnsFailed => "dns",
@@ -378,6 +387,8 @@ mod tests {
     use super::*;
 
     const EVERY: &[Cause] = &[
+        Cause::HandshakeFailed,
+        Cause::Injected,
         Cause::Unreachable,
         Cause::UnknownAfterDot,
         Cause::DnsFailed,

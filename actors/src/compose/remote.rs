@@ -47,6 +47,7 @@ impl RemoteWorld<'_> {
             allow_loopback: settings.allow_loopback_mx,
             own_addresses: self.start.own_addresses.clone(),
             connect_timeout: settings.connect_timeout,
+            reuse_limit: settings.keeping.most_transactions,
             timeouts: settings.timeouts,
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),

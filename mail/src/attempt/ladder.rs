@@ -20,10 +20,11 @@ pub fn may_fall_back(demand: TlsDemand, failure: &Failure) -> bool {
     match demand {
         TlsDemand::Encrypted => false,
         TlsDemand::Opportunistic => match failure.cause {
-            Cause::Refused(stage)
-            | Cause::Protocol(stage)
-            | Cause::Lost(stage)
-            | Cause::TimedOut(stage) => stage == Stage::StartTls,
+            Cause::HandshakeFailed => true,
+            Cause::Refused(stage) | Cause::Lost(stage) | Cause::TimedOut(stage) => {
+                stage == Stage::StartTls
+            }
+            // Neither a reply that is none nor octets that somebody put in front of the handshake: that is no server without TLS.
             _ => false,
         },
     }
@@ -40,6 +41,11 @@ mod tests {
         assert!(!may_fall_back(TlsDemand::Encrypted, &lost(Stage::StartTls)));
         assert!(!may_fall_back(TlsDemand::Opportunistic, &lost(Stage::Ehlo)));
         assert!(!may_fall_back(TlsDemand::Opportunistic, &lost(Stage::Greeting)));
+        let handshake = Failure::new(Cause::HandshakeFailed, "no shared cipher");
+        assert!(may_fall_back(TlsDemand::Opportunistic, &handshake));
+        for cause in [Cause::Injected, Cause::Protocol(Stage::StartTls)] {
+            assert!(!may_fall_back(TlsDemand::Opportunistic, &Failure::new(cause, "?")));
+        }
         let internal = Failure::new(Cause::Internal, "out of files");
         assert!(!may_fall_back(TlsDemand::Opportunistic, &internal)); // our fault never lowers security
     }

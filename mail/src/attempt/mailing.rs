@@ -1,5 +1,6 @@
 //! What MAIL and RCPT say to this server for this envelope.
 
+use crate::attempt::addressee::Addressee;
 use crate::envelope::{BodyType, Envelope, Orcpt, Recipient, Ret, TlsWish};
 use crate::outcome::{Cause, Failure};
 use crate::wire::capabilities::Capabilities;
@@ -26,7 +27,7 @@ pub fn room(capabilities: &Capabilities) -> usize {
 /// Writes the commands. A message the server cannot take at all gives the one failure for everybody.
 pub fn mailing(
     envelope: &Envelope,
-    recipients: &[(u32, Recipient)],
+    addressees: &[Addressee],
     capabilities: &Capabilities,
 ) -> Result<Mailing, Failure> {
     // RFC 1870 §6.1: a message above the declared size is not sent at all.
@@ -38,7 +39,7 @@ pub fn mailing(
     // RFC 6531 §3.4: only when an address or the header needs it, and only when offered.
     let sender_needs = envelope.flags.utf8_header
         || envelope.from.mailbox().is_some_and(|sender| sender.needs_smtputf8());
-    let wanted = sender_needs || recipients.iter().any(|(_, r)| r.address.needs_smtputf8());
+    let wanted = sender_needs || addressees.iter().any(|a| a.recipient.address.needs_smtputf8());
     let smtputf8 = wanted && capabilities.smtputf8;
     if sender_needs && !smtputf8 {
         let text = "sender or header needs SMTPUTF8, which the server does not offer";
@@ -51,18 +52,19 @@ pub fn mailing(
         .ok_or_else(unprintable)?
         .render(&mut mailing.mail)
         .map_err(|_| unprintable())?;
-    for (index, recipient) in recipients {
+    for addressee in addressees {
+        let (index, recipient) = (addressee.index(), &addressee.recipient);
         let parameters = rcpt_parameters(recipient, capabilities);
         let mut line = Vec::new();
         match Command::rcpt(&recipient.address, smtputf8, parameters) {
             Some(command) if command.render(&mut line).is_ok() => {
-                mailing.recipients.push((*index, line));
+                mailing.recipients.push((index, line));
             }
-            Some(_) => mailing.refused.push((*index, unprintable())),
+            Some(_) => mailing.refused.push((index, unprintable())),
             None => {
                 let text = "recipient needs SMTPUTF8, which the server does not offer";
                 let failure = Failure::new(Cause::RecipientNeedsSmtputf8, text);
-                mailing.refused.push((*index, failure));
+                mailing.refused.push((index, failure));
             }
         }
     }
@@ -115,9 +117,9 @@ mod tests {
     use crate::attempt::remote::tests::envelope;
     use crate::envelope::Notify;
 
-    fn to(addresses: &[&str]) -> Vec<(u32, Recipient)> {
+    fn to(addresses: &[&str]) -> Vec<Addressee> {
         let recipient = |a: &&str| Recipient::new(Mailbox::parse(a).unwrap());
-        addresses.iter().map(recipient).zip(0u32..).map(|(r, i)| (i, r)).collect()
+        addresses.iter().map(recipient).zip(0u32..).map(|(r, i)| Addressee::new(i, r)).collect()
     }
 
     fn written(mailing: &Mailing) -> String {
@@ -131,7 +133,7 @@ mod tests {
         envelope.flags.eight_bit = true;
         envelope.envid = Some("x".into());
         let mut people = to(&["b@example.org"]);
-        people[0].1.notify = Some(Notify::Never);
+        people[0].recipient.notify = Some(Notify::Never);
         let bare = mailing(&envelope, &people, &Capabilities::default()).unwrap();
         assert_eq!(written(&bare), "MAIL FROM:<a@sender.test>\r\nRCPT TO:<b@example.org>\r\n");
         let rich = Capabilities {
@@ -154,14 +156,15 @@ mod tests {
         let mut envelope = envelope();
         (envelope.ret, envelope.envid) = (Some(Ret::Full), Some("QQ 3+14".into()));
         let mut people = to(&["b@example.org", "c@example.org", "d@example.org", "e@example.org"]);
-        people[0].1.notify = Some(Notify::On { success: true, failure: true, delay: false });
-        people[0].1.orcpt =
+        people[0].recipient.notify =
+            Some(Notify::On { success: true, failure: true, delay: false });
+        people[0].recipient.orcpt =
             Some(Orcpt { addr_type: "rfc822".into(), address: "Bob+x@old.example".into() });
         // A changed address: ORCPT as it came outranks the original.
-        people[0].1.original = Some(Mailbox::parse("other@example.org").unwrap());
-        people[1].1.original = Some(Mailbox::parse("list+a@example.org").unwrap());
-        people[2].1.original = Some(Mailbox::parse("jürgen@köln.example").unwrap());
-        people[2].1.notify = Some(Notify::Never);
+        people[0].recipient.original = Some(Mailbox::parse("other@example.org").unwrap());
+        people[1].recipient.original = Some(Mailbox::parse("list+a@example.org").unwrap());
+        people[2].recipient.original = Some(Mailbox::parse("jürgen@köln.example").unwrap());
+        people[2].recipient.notify = Some(Notify::Never);
         assert_eq!(
             written(&mailing(&envelope, &people, &dsn).unwrap()),
             "MAIL FROM:<a@sender.test> RET=FULL ENVID=QQ+203+2B14\r\n\

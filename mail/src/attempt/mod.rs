@@ -3,7 +3,9 @@
 //! The attempt is a readable function over the trait `Ports`: it resolves, prefers, connects, transacts and reports, in that order on
 //! the page, and owns no socket, no timer and no actor.
 
+pub mod addressee;
 pub mod ladder;
 pub mod mailing;
 pub mod ports;
 pub mod remote;
+pub mod verdict;

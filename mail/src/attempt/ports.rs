@@ -4,8 +4,8 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use crate::address::Domain;
+use crate::attempt::addressee::Addressee;
 use crate::attempt::ladder::TlsDemand;
-use crate::envelope::Recipient;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
 use crate::route::mx::MxRecord;
@@ -14,6 +14,7 @@ use crate::wire::client::transaction::Fate;
 /// What came of one transaction.
 #[derive(Clone, Debug)]
 pub struct Transacted {
+    /// By the index that each addressee is called by.
     pub fates: Vec<(u32, Fate)>,
     /// The session can carry another transaction.
     pub in_sync: bool,
@@ -34,6 +35,8 @@ pub trait Peer: Send {
     fn facts(&self) -> SessionFacts;
     /// Recipients one transaction may have.
     fn room(&self) -> usize;
+    /// Transactions it may still carry.
+    fn transactions_left(&self) -> u32;
     /// Taken from the pool, so that its silent end proves nothing about the host.
     fn is_reused(&self) -> bool;
 }
@@ -61,7 +64,7 @@ pub trait Ports: Send {
     fn transact(
         &mut self,
         session: &mut Self::Session,
-        recipients: &[(u32, Recipient)],
+        recipients: &[Addressee],
     ) -> impl Future<Output = Transacted> + Send;
 
     /// The session is no longer needed: to the pool when it is in sync, else to its end.
@@ -78,4 +81,7 @@ pub trait Ports: Send {
 
     /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
     fn is_own(&self, address: IpAddr) -> bool;
+
+    /// Is it of a family that we may and can use?
+    fn is_usable(&self, address: IpAddr) -> bool;
 }

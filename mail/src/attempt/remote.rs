@@ -3,15 +3,17 @@
 //! 1. What needs no network is refused at once.
 //! 2. An idle session to the destination is used if there is one.
 //! 3. The exchangers are looked up and tried in order, each with its addresses.
-//! 4. A session carries as many transactions as its recipients need.
+//! 4. A session carries as many transactions as its recipients need, and as it may carry.
 //! 5. Recipients refused for a while are offered to the next exchanger once.
-//! 6. What no server decided is decided from all that went wrong: temporary if anything was.
+//! 6. What no server decided is decided from all that went wrong (`verdict`).
 
 use std::net::IpAddr;
 
-use crate::address::Domain;
+use crate::address::{Domain, Host};
+use crate::attempt::addressee::{Addressee, addressees};
 use crate::attempt::ladder::TlsDemand;
 use crate::attempt::ports::{Peer, Ports, Rest, Transacted};
+use crate::attempt::verdict::{Coverage, Elsewhere, Said, elsewhere, is_lack, verdict};
 use crate::dice::Dice;
 use crate::envelope::{Envelope, Recipient, TlsWish};
 use crate::lookup::Lookup;
@@ -24,6 +26,10 @@ use crate::wire::client::transaction::Fate;
 const MOST_ADDRESSES: usize = 5;
 /// Sessions in which recipients are offered, in one attempt.
 const MOST_SESSIONS: usize = 2;
+/// Exchangers of one preference whose addresses are looked up.
+const MOST_OF_A_KIND: usize = 10;
+/// RFC 5321 §6.3: a message with more trace fields is in a loop.
+const MOST_HOPS: u32 = 100;
 
 /// What to deliver.
 #[derive(Clone, Debug)]
@@ -31,6 +37,8 @@ pub struct Job {
     pub envelope: Envelope,
     pub destination: DestinationKey,
     pub recipients: Vec<(u32, Recipient)>,
+    /// 1 for the first.
+    pub attempt: u32,
 }
 
 /// How the target is configured.
@@ -50,25 +58,37 @@ pub async fn attempt<P: Ports>(job: &Job, rules: &Rules, ports: &mut P, dice: &m
         return;
     }
     if let Some(session) = ports.check_out().await {
-        run.session(session, ports).await;
+        run.session(session, OtherFamily::Absent, ports).await;
     }
-    if run.goes_on() {
-        match &job.destination {
-            DestinationKey::Domain(domain) => run.domain(domain, rules, ports, dice).await,
-            DestinationKey::Literal(address) => run.address(None, *address, ports).await,
-            // Refused above.
-            DestinationKey::Unqualified | DestinationKey::Target(_) => {}
+    match &job.destination {
+        DestinationKey::Domain(domain) if run.goes_on() => {
+            run.domain(domain, rules, ports, dice).await;
         }
+        DestinationKey::Literal(address)
+            if run.goes_on() && !run.has_answered(&literal(*address)) =>
+        {
+            run.address(None, *address, OtherFamily::Absent, ports).await;
+        }
+        // Done, or refused above.
+        _ => {}
     }
     run.conclude(ports).await;
 }
 
 /// Refusals that need no network.
 fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
-    if job.envelope.flags.quarantine {
+    let envelope = &job.envelope;
+    if envelope.flags.quarantine {
         return Some(Failure::new(Cause::Quarantined, "message is quarantined, not relayed"));
     }
-    if job.envelope.flags.tls == TlsWish::Required {
+    if envelope.from.mailbox().is_some_and(|from| *from.host() == Host::Unqualified) {
+        return Some(Failure::new(Cause::BadSender, "sender address has no domain"));
+    }
+    if envelope.flags.hops > MOST_HOPS {
+        let text = format!("{} Received fields, this is a loop", envelope.flags.hops);
+        return Some(Failure::new(Cause::Loop, text));
+    }
+    if envelope.flags.tls == TlsWish::Required {
         // RFC 8689 §4.2.1 is kept by not sending at all.
         let text = "REQUIRETLS is not supported by this target";
         return Some(Failure::new(Cause::RequireTlsImpossible, text));
@@ -89,28 +109,91 @@ fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
     }
 }
 
+/// The name of a host that was given by its address.
+pub fn literal(address: IpAddr) -> String {
+    format!("[{address}]")
+}
+
+/// A recipient, or several with the same address, without a final outcome.
+struct Pending {
+    addressee: Addressee,
+    said: Vec<Said>,
+}
+
 struct Run {
-    /// Recipients without a final outcome, with what was said of them so far.
-    pending: Vec<(u32, Recipient, Option<Failure>)>,
+    pending: Vec<Pending>,
     /// What went wrong before any recipient was named.
     troubles: Vec<Failure>,
-    addresses_tried: usize,
+    tried: Vec<IpAddr>,
     sessions: usize,
+    /// Hosts that were tried, for the notification.
+    hosts: usize,
+    /// Hosts that answered about recipients: they are not asked twice.
+    answered: Vec<String>,
+    /// An address of the family that had all tries so far, kept back for the other family.
+    spare: Option<(Domain, IpAddr)>,
+    coverage: Coverage,
+    first_attempt: bool,
+    /// The other family was asked after a refusal that may have been about our address.
+    family_changed: bool,
     /// After the final dot no other exchanger may be asked.
     stop: bool,
 }
 
+/// Where the attempt goes on when an address is done with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Address,
+    /// The host's next address, of the family that was not used.
+    AddressOfOtherFamily,
+    Host,
+    /// RFC 5321 §5.1: no exchanger at or behind our own place may be tried.
+    Nobody,
+}
+
+/// Whether the host has an address of the other family that was not tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OtherFamily {
+    Present,
+    Absent,
+}
+
 impl Run {
     fn new(job: &Job) -> Run {
-        let pending = job.recipients.iter().map(|(i, r)| (*i, r.clone(), None)).collect();
-        Run { pending, troubles: Vec::new(), addresses_tried: 0, sessions: 0, stop: false }
+        let pending = |addressee| Pending { addressee, said: Vec::new() };
+        Run {
+            pending: addressees(&job.recipients).into_iter().map(pending).collect(),
+            troubles: Vec::new(),
+            tried: Vec::new(),
+            sessions: 0,
+            hosts: 0,
+            answered: Vec::new(),
+            spare: None,
+            coverage: Coverage::Whole,
+            first_attempt: job.attempt <= 1,
+            family_changed: false,
+            stop: false,
+        }
     }
 
     fn goes_on(&self) -> bool {
-        !self.stop
-            && !self.pending.is_empty()
-            && self.sessions < MOST_SESSIONS
-            && self.addresses_tried < MOST_ADDRESSES
+        !self.stop && !self.pending.is_empty()
+    }
+
+    /// Somebody else could be asked: may it be in this attempt?
+    fn may_ask(&mut self) -> bool {
+        if !self.goes_on() {
+            return false;
+        }
+        let room = self.sessions < MOST_SESSIONS && self.tried.len() < MOST_ADDRESSES;
+        if !room {
+            self.coverage = Coverage::Partial;
+        }
+        room
+    }
+
+    fn has_answered(&self, host: &str) -> bool {
+        self.answered.iter().any(|h| h == host)
     }
 
     async fn domain<P: Ports>(
@@ -128,113 +211,228 @@ impl Run {
                 return;
             }
         };
-        for candidate in &found.candidates {
-            if !self.goes_on() {
+        let mut ourselves = found.ourselves;
+        for equals in found.candidates.chunk_by(|a, b| a.preference == b.preference) {
+            if equals.iter().all(|c| self.has_answered(c.host.ascii())) {
+                continue;
+            }
+            if !self.may_ask() {
                 return;
             }
-            if self.candidate(candidate, found.implicit, ports).await == Verdict::OurselvesReached {
-                return;
+            if self.equals(equals, found.implicit, ports).await == Next::Nobody {
+                ourselves = true;
+                break;
             }
+        }
+        if let Some((host, address)) = self.spare.take()
+            && self.may_ask()
+        {
+            self.address(Some(&host), address, OtherFamily::Absent, ports).await;
+        }
+        if ourselves {
+            self.ends_with_ourselves(domain);
         }
     }
 
-    async fn candidate<P: Ports>(
+    /// RFC 5321 §5.1: we are in the list, and nobody better took the message.
+    fn ends_with_ourselves(&mut self, domain: &Domain) {
+        let unanswered = self.pending.iter().all(|pending| pending.said.is_empty());
+        let without_address = |f: &Failure| f.cause == Cause::NoAddress;
+        if unanswered && self.troubles.iter().all(without_address) {
+            self.troubles = vec![match self.troubles.first() {
+                None => {
+                    let text = format!("mail for {domain} loops back to this host");
+                    Failure::new(Cause::Loop, text)
+                }
+                // A better one is there, and its zone may be mended: that is no loop yet.
+                Some(first) => Failure::new(Cause::AddressLookupFailed, first.text.clone()),
+            }];
+        }
+    }
+
+    /// Exchangers of one preference. Their addresses come first: if one is ours, none of them is tried.
+    async fn equals<P: Ports>(
         &mut self,
-        candidate: &Candidate,
+        equals: &[Candidate],
         implicit: bool,
         ports: &mut P,
-    ) -> Verdict {
-        let host = &candidate.host;
-        let addresses = match ports.addresses(host).await {
-            Lookup::Found { value, .. } if !value.is_empty() => value,
-            Lookup::Found { .. } | Lookup::Absent { .. } => {
-                let text = if implicit {
-                    format!("{host} has neither MX nor address records")
-                } else {
-                    format!("MX host {host} has no address")
-                };
-                self.troubles.push(Failure::new(Cause::NoAddress, text));
-                return Verdict::GoOn;
+    ) -> Next {
+        let mut hosts = Vec::new();
+        for candidate in equals.iter().take(MOST_OF_A_KIND) {
+            let answer = ports.addresses(&candidate.host).await;
+            if let Lookup::Found { value, .. } = &answer
+                && value.iter().any(|address| ports.is_own(*address))
+            {
+                return Next::Nobody;
             }
-            Lookup::Failed(why) => {
-                let text = format!("looking up addresses of {host}: {why}");
-                self.troubles.push(Failure::new(Cause::AddressLookupFailed, text));
-                return Verdict::GoOn;
-            }
-            Lookup::Unasked(why) => {
-                let text = format!("looking up addresses of {host}: {why}");
-                self.troubles.push(Failure::new(Cause::OwnResources, text));
-                return Verdict::GoOn;
-            }
-        };
-        if addresses.iter().any(|a| ports.is_own(*a)) {
-            // RFC 5321 §5.1: an exchanger that is ourselves ends the list, whatever name it has.
-            let text = format!("mail exchanger {host} is this host or a loopback address");
-            self.troubles.push(Failure::new(Cause::Loop, text));
-            return Verdict::OurselvesReached;
+            hosts.push((&candidate.host, answer));
         }
-        for address in addresses {
+        for (host, answer) in hosts {
             if !self.goes_on() {
                 break;
             }
-            self.address(Some(host), address, ports).await;
+            if self.has_answered(host.ascii()) {
+                continue;
+            }
+            match addresses_of(host, answer, implicit) {
+                Ok(addresses) => {
+                    if self.host(host, &addresses, ports).await == Next::Nobody {
+                        return Next::Nobody;
+                    }
+                }
+                Err(failure) => self.troubles.push(failure),
+            }
         }
-        Verdict::GoOn
+        Next::Host
     }
 
-    async fn address<P: Ports>(&mut self, host: Option<&Domain>, address: IpAddr, ports: &mut P) {
+    async fn host<P: Ports>(&mut self, host: &Domain, addresses: &[IpAddr], ports: &mut P) -> Next {
+        let mut usable: Vec<IpAddr> =
+            addresses.iter().copied().filter(|address| ports.is_usable(*address)).collect();
+        if usable.is_empty() {
+            let text = format!("no address of {host} is of a family that we may use");
+            self.troubles.push(Failure::new(Cause::Unreachable, text));
+            return Next::Host;
+        }
+        self.hosts += 1;
+        usable.retain(|address| !self.tried.contains(address));
+        let mut rest = usable.as_slice();
+        let mut family = None;
+        while let Some((address, behind)) = rest.split_first() {
+            rest = behind;
+            if family.is_some_and(|v6| v6 != address.is_ipv6()) {
+                continue;
+            }
+            if !self.may_ask() {
+                break;
+            }
+            if self.is_last_of_one_family(*address) {
+                if self.spare.is_some() {
+                    self.coverage = Coverage::Partial;
+                }
+                self.spare.get_or_insert_with(|| (host.clone(), *address));
+                continue;
+            }
+            let other = match rest.iter().any(|a| a.is_ipv6() != address.is_ipv6()) {
+                true => OtherFamily::Present,
+                false => OtherFamily::Absent,
+            };
+            match self.address(Some(host), *address, other, ports).await {
+                Next::Address => {}
+                Next::AddressOfOtherFamily => family = Some(!address.is_ipv6()),
+                Next::Host => break,
+                Next::Nobody => return Next::Nobody,
+            }
+        }
+        Next::Host
+    }
+
+    /// The last address of an attempt is not one more of a family that had all the others, as long as there may be one of the other.
+    fn is_last_of_one_family(&self, address: IpAddr) -> bool {
+        self.tried.len() + 1 == MOST_ADDRESSES
+            && self.tried.iter().all(|tried| tried.is_ipv6() == address.is_ipv6())
+    }
+
+    async fn address<P: Ports>(
+        &mut self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        other: OtherFamily,
+        ports: &mut P,
+    ) -> Next {
         if ports.is_own(address) {
             let text = format!("{address} is this host or a loopback address");
             self.troubles.push(Failure::new(Cause::Loop, text));
-            return;
+            return Next::Host;
         }
-        self.addresses_tried += 1;
-        match ports.connect(host, address, TlsDemand::Opportunistic).await {
-            Ok(session) => self.session(session, ports).await,
-            Err(failure) => {
-                // Called off by ourselves: nobody else is asked, and it does not count.
-                self.stop |= matches!(failure.clone().outcome(), Outcome::Postponed(_));
-                self.troubles.push(failure);
+        self.tried.push(address);
+        loop {
+            match ports.connect(host, address, TlsDemand::Opportunistic).await {
+                Ok(session) => match self.session(session, other, ports).await {
+                    // Every session of these decides about one recipient at least.
+                    End::Full => {}
+                    End::Over(next) => return next,
+                },
+                Err(failure) if failure.cause == Cause::Loop => return Next::Nobody,
+                Err(failure) => {
+                    // Called off by ourselves: nobody else is asked, and it does not count.
+                    self.stop |= matches!(failure.clone().outcome(), Outcome::Postponed(_));
+                    // A host that wants no mail wants it at none of its addresses.
+                    let answered = matches!(failure.cause, Cause::Refused(_))
+                        && failure.class() == Class::Permanent;
+                    self.troubles.push(failure);
+                    return if answered { Next::Host } else { Next::Address };
+                }
             }
         }
     }
 
-    /// Offers the pending recipients in one session, in as many transactions as they need.
-    async fn session<P: Ports>(&mut self, mut session: P::Session, ports: &mut P) {
-        let reused = session.is_reused();
-        if !reused {
-            self.sessions += 1;
-        }
-        let mut offered: Vec<(u32, Recipient)> =
-            self.pending.iter().map(|(i, r, _)| (*i, r.clone())).collect();
-        let mut in_sync = true;
-        while in_sync && !offered.is_empty() {
+    /// Offers the pending recipients in one session, in as many transactions as they need and it may carry.
+    async fn session<P: Ports>(
+        &mut self,
+        mut session: P::Session,
+        other: OtherFamily,
+        ports: &mut P,
+    ) -> End {
+        let mut offered: Vec<Addressee> =
+            self.pending.iter().map(|pending| pending.addressee.clone()).collect();
+        let first = offered.len();
+        let (mut in_sync, mut next, mut counts) = (true, Next::Address, false);
+        while in_sync && !offered.is_empty() && session.transactions_left() > 0 {
             let rest = offered.split_off(offered.len().min(session.room().max(1)));
             let done = ports.transact(&mut session, &offered).await;
             in_sync = done.in_sync;
-            let again = self.transaction(&session, done, ports).await;
+            let sorted = self.transaction(&session, done, other, ports).await;
+            next = sorted.next;
+            counts |= sorted.counts;
             // A server that takes nobody and asks for another transaction would be asked for ever.
-            let progress = again.len() < offered.len();
-            offered.retain(|(i, _)| again.contains(i));
+            let progress = sorted.again.len() < offered.len();
+            offered.retain(|addressee| sorted.again.contains(&addressee.index()));
             offered.extend(rest);
-            in_sync = in_sync && progress;
+            if !in_sync || !progress {
+                // They were not named to the server; what ended the session is why.
+                self.left_over(&offered, sorted.broken, &session);
+                offered.clear();
+            }
         }
+        self.sessions += usize::from(counts);
+        let full = in_sync && !offered.is_empty() && offered.len() < first;
         ports.release(session, in_sync).await;
+        if full { End::Full } else { End::Over(next) }
     }
 
-    /// Sorts the fates of one transaction; returns those to be offered in another one.
+    fn left_over<S: Peer>(&mut self, offered: &[Addressee], broken: Option<Failure>, session: &S) {
+        let Some(broken) = broken else { return };
+        let failure = match broken.class() {
+            Class::Temporary if broken.cause != Cause::UnknownAfterDot => broken,
+            Class::Temporary | Class::Permanent => {
+                let text = format!("the session ended before this recipient was named: {broken}");
+                Failure::new(Cause::Lost(Stage::Mail), text).at(session.remote())
+            }
+        };
+        for addressee in offered {
+            self.note(addressee.index(), failure.clone(), session.facts());
+        }
+    }
+
+    /// Sorts the fates of one transaction.
     async fn transaction<P: Ports>(
         &mut self,
         session: &P::Session,
         done: Transacted,
+        other: OtherFamily,
         ports: &mut P,
-    ) -> Vec<u32> {
-        let remote = session.remote();
+    ) -> Sorted {
+        let (remote, facts) = (session.remote(), session.facts());
+        let may_change_family =
+            self.first_attempt && !self.family_changed && other == OtherFamily::Present;
         let mut ended = Vec::new();
-        let mut again = Vec::new();
+        let mut sorted =
+            Sorted { again: Vec::new(), next: Next::Address, counts: false, broken: None };
         for (index, fate) in done.fates {
             match fate {
                 Fate::Taken(reply) => {
+                    sorted.counts = true;
                     let receipt = Receipt {
                         code: reply.code,
                         status: reply.enhanced,
@@ -246,14 +444,30 @@ impl Run {
                     ended.push((index, Outcome::Delivered(receipt)));
                 }
                 Fate::AnotherTransaction(failure) => {
-                    self.note(index, failure.at(remote.clone()));
-                    again.push(index);
+                    sorted.counts = true;
+                    let failure = failure.at(remote.clone());
+                    sorted.broken.get_or_insert_with(|| failure.clone());
+                    self.note(index, failure, facts.clone());
+                    sorted.again.push(index);
                 }
                 Fate::Refused(failure) => {
                     let failure = failure.at(remote.clone());
-                    match offer_elsewhere(&failure, session.is_reused()) {
-                        Elsewhere::Yes => self.note(index, failure),
-                        Elsewhere::No => {
+                    let by_reply = matches!(failure.cause, Cause::Refused(_));
+                    sorted.counts |= by_reply || !(is_lack(failure.cause) || session.is_reused());
+                    sorted.broken.get_or_insert_with(|| failure.clone());
+                    if may_change_family && may_be_about_our_address(&failure) {
+                        sorted.next = Next::AddressOfOtherFamily;
+                        self.family_changed = true;
+                        self.note(index, failure, facts.clone());
+                        continue;
+                    }
+                    match elsewhere(&failure, session.is_reused()) {
+                        Elsewhere::NextAddress => self.note(index, failure, facts.clone()),
+                        Elsewhere::NextHost => {
+                            sorted.next = Next::Host;
+                            self.note(index, failure, facts.clone());
+                        }
+                        Elsewhere::Nowhere => {
                             self.stop |= failure.cause == Cause::UnknownAfterDot;
                             ended.push((index, failure.outcome()));
                         }
@@ -261,109 +475,108 @@ impl Run {
                 }
             }
         }
-        self.end(ended, &session.facts(), ports).await;
-        again
+        if sorted.next == Next::Host {
+            self.answered.push(remote.host.clone());
+        }
+        self.end(ended, &facts, ports).await;
+        sorted
     }
 
-    fn note(&mut self, index: u32, failure: Failure) {
-        if let Some(slot) = self.pending.iter_mut().find(|(i, _, _)| *i == index) {
-            slot.2 = Some(failure);
+    fn note(&mut self, index: u32, failure: Failure, facts: SessionFacts) {
+        if let Some(place) = self.pending.iter_mut().find(|p| p.addressee.index() == index) {
+            place.said.push(Said { failure, facts });
         }
     }
 
+    /// Outcomes by the first index of each addressee.
     async fn end<P: Ports>(
         &mut self,
         ended: Vec<(u32, Outcome)>,
         facts: &SessionFacts,
         ports: &mut P,
     ) {
-        if ended.is_empty() {
+        let mut outcomes = Vec::new();
+        self.pending.retain(|pending| {
+            let addressee = &pending.addressee;
+            let end = ended.iter().find(|(index, _)| *index == addressee.index());
+            if let Some((_, outcome)) = end {
+                outcomes.extend(addressee.indices.iter().map(|i| (*i, outcome.clone())));
+            }
+            end.is_none()
+        });
+        if outcomes.is_empty() {
             return;
         }
-        self.pending.retain(|(i, _, _)| !ended.iter().any(|(done, _)| done == i));
         let rest = if self.pending.is_empty() { Rest::None } else { Rest::Some };
-        ports.settle(ended, facts, rest).await;
+        ports.settle(outcomes, facts, rest).await;
     }
 
     async fn end_all<P: Ports>(&mut self, failure: Failure, ports: &mut P) {
-        let all = self.pending.iter().map(|(i, _, _)| (*i, failure.clone().outcome())).collect();
+        let index = |pending: &Pending| pending.addressee.index();
+        let all = self.pending.iter().map(|p| (index(p), failure.clone().outcome())).collect();
         self.end(all, &SessionFacts::default(), ports).await;
     }
 
     /// What no server decided.
     async fn conclude<P: Ports>(&mut self, ports: &mut P) {
-        let overall = overall(&self.troubles);
-        let ended = self
-            .pending
-            .iter()
-            .map(|(index, _, said)| {
-                (*index, said.clone().unwrap_or_else(|| overall.clone()).outcome())
-            })
-            .collect();
-        self.end(ended, &SessionFacts::default(), ports).await;
+        let mut ends: Vec<(SessionFacts, Vec<(u32, Outcome)>)> = Vec::new();
+        for Pending { addressee, said } in &self.pending {
+            let Said { failure, facts } = verdict(said, &self.troubles, self.coverage, self.hosts);
+            let end = (addressee.index(), failure.outcome());
+            match ends.iter_mut().find(|(of, _)| *of == facts) {
+                Some((_, ended)) => ended.push(end),
+                None => ends.push((facts, vec![end])),
+            }
+        }
+        for (facts, ended) in ends {
+            self.end(ended, &facts, ports).await;
+        }
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Verdict {
-    GoOn,
-    /// RFC 5321 §5.1: no exchanger at or behind our own place may be tried.
-    OurselvesReached,
+/// How a session ended.
+enum End {
+    /// It may carry no more, and there are recipients that were not offered.
+    Full,
+    Over(Next),
 }
 
-enum Elsewhere {
-    Yes,
-    No,
+/// What one transaction came to.
+struct Sorted {
+    /// Addressees for another transaction.
+    again: Vec<u32>,
+    next: Next,
+    /// Somebody was offered to the server, or it failed at once: one of the sessions of the attempt.
+    counts: bool,
+    broken: Option<Failure>,
 }
 
-/// May another exchanger be asked about a recipient that met this failure?
-fn offer_elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
-    let temporary = failure.class() == Class::Temporary;
-    match failure.cause {
-        // Refused for a while, or the line broke, before the content went out.
-        Cause::Refused(Stage::Mail | Stage::Rcpt) if temporary => Elsewhere::Yes,
-        Cause::Lost(stage) | Cause::TimedOut(stage) | Cause::Protocol(stage) => match stage {
-            Stage::Connect
-            | Stage::Greeting
-            | Stage::Ehlo
-            | Stage::StartTls
-            | Stage::Auth
-            | Stage::Mail
-            | Stage::Rcpt
-            | Stage::Rset
-            | Stage::Quit => Elsewhere::Yes,
-            // An idle session that was closed meanwhile shows it at the first command, whichever that is.
-            Stage::Data if reused => Elsewhere::Yes,
-            Stage::Data | Stage::Content | Stage::Dot => Elsewhere::No,
-        },
-        // What this server lacks another may have.
-        Cause::SenderNeedsSmtputf8 | Cause::RecipientNeedsSmtputf8 | Cause::TooLarge => {
-            Elsewhere::Yes
+/// A refusal for policy before any recipient was named: the reputation of our address may be meant, and the other family has another.
+fn may_be_about_our_address(failure: &Failure) -> bool {
+    failure.cause == Cause::Refused(Stage::Mail)
+        && failure.class() == Class::Permanent
+        && failure.status.1 == 7
+}
+
+/// The addresses of an exchanger, or why there are none.
+fn addresses_of(
+    host: &Domain,
+    answer: Lookup<Vec<IpAddr>>,
+    implicit: bool,
+) -> Result<Vec<IpAddr>, Failure> {
+    let because = |why: &str| format!("looking up addresses of {host}: {why}");
+    match answer {
+        Lookup::Found { value, .. } if !value.is_empty() => Ok(value),
+        Lookup::Found { .. } | Lookup::Absent { .. } => {
+            let text = match implicit {
+                true => format!("{host} has neither MX nor address records"),
+                false => format!("MX host {host} has no address"),
+            };
+            Err(Failure::new(Cause::NoAddress, text))
         }
-        _ => Elsewhere::No,
+        Lookup::Failed(why) => Err(Failure::new(Cause::AddressLookupFailed, because(&why))),
+        Lookup::Unasked(why) => Err(Failure::new(Cause::OwnResources, because(&why))),
     }
-}
-
-/// One failure from all: temporary if any is, and of those the most telling; else what the most preferred exchanger said.
-fn overall(troubles: &[Failure]) -> Failure {
-    let weight = |cause: Cause| match cause {
-        // A real trouble met before we called the attempt off tells more, and counts.
-        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted | Cause::OwnResources => 0,
-        Cause::TlsMissing | Cause::TlsUnproven | Cause::MxNotAllowed | Cause::PolicyUnavailable => {
-            5
-        }
-        Cause::Refused(Stage::StartTls) | Cause::Lost(Stage::StartTls) => 4,
-        Cause::Refused(_) | Cause::Protocol(_) => 3,
-        Cause::Lost(_) | Cause::TimedOut(_) | Cause::Unreachable => 2,
-        _ => 1,
-    };
-    let temporary = troubles.iter().filter(|f| f.class() == Class::Temporary);
-    // `max_by_key` takes the last of equals: reversed, so that the most preferred exchanger speaks.
-    let telling = temporary.rev().max_by_key(|f| weight(f.cause));
-    telling
-        .or(troubles.first())
-        .cloned()
-        .unwrap_or_else(|| Failure::new(Cause::Unreachable, "no mail exchanger could be tried"))
 }
 
 #[cfg(test)]

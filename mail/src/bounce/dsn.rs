@@ -66,6 +66,8 @@ pub fn render(
         // The demands of the message hold for the report (RFC 8689 §5).
         tls: notice.envelope.flags.tls,
         quarantine: false,
+        hops: 0,
+        long_lines: false,
     };
     Some(Notification { to: to.clone(), flags, content, message_id })
 }

@@ -32,6 +32,8 @@ pub struct Exchangers {
     /// There is no MX record: the domain is its own exchanger.
     pub implicit: bool,
     pub authentic: bool,
+    /// We are in the list, by name; we and who is not better than us were left out.
+    pub ourselves: bool,
 }
 
 /// From the answer to the hosts, or to the reason why there are none.
@@ -66,19 +68,20 @@ pub fn exchangers(
                 let text = format!("domain {domain} has no usable MX record");
                 return Err(Failure::new(Cause::NoAddress, text));
             }
+            let ourselves = usable.iter().any(|candidate| is_named(candidate, our_name));
             let candidates = without_ourselves(in_order(usable, dice), our_name);
             if candidates.is_empty() {
                 let text = format!("mail for {domain} loops back to this host");
                 return Err(Failure::new(Cause::Loop, text));
             }
-            Ok(Exchangers { candidates, implicit: false, authentic })
+            Ok(Exchangers { candidates, implicit: false, authentic, ourselves })
         }
     }
 }
 
 fn implicit(domain: &Domain, authentic: bool) -> Exchangers {
     let only = Candidate { host: domain.clone(), preference: 0 };
-    Exchangers { candidates: vec![only], implicit: true, authentic }
+    Exchangers { candidates: vec![only], implicit: true, authentic, ourselves: false }
 }
 
 /// RFC 7505 §3: exactly one record, and its target is the root. The preference should be 0, but any is taken.
@@ -112,11 +115,15 @@ fn in_order(mut candidates: Vec<Candidate>, dice: &mut Dice) -> Vec<Candidate> {
 
 /// RFC 5321 §5.1: if we are in the list, we and everyone not better than us are left out.
 fn without_ourselves(candidates: Vec<Candidate>, our_name: &str) -> Vec<Candidate> {
-    let ours = candidates.iter().find(|c| c.host.ascii().eq_ignore_ascii_case(our_name));
+    let ours = candidates.iter().find(|candidate| is_named(candidate, our_name));
     match ours.map(|c| c.preference) {
         None => candidates,
         Some(limit) => candidates.into_iter().filter(|c| c.preference < limit).collect(),
     }
+}
+
+fn is_named(candidate: &Candidate, our_name: &str) -> bool {
+    candidate.host.ascii().eq_ignore_ascii_case(our_name)
 }
 
 #[cfg(test)]

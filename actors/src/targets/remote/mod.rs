@@ -70,6 +70,7 @@ impl Handler<Deliver> for RemoteDeliveryActor {
             envelope: (*message.envelope).clone(),
             destination: message.destination.clone(),
             recipients: message.recipients.clone(),
+            attempt: message.attempt,
         };
         let rules = Arc::clone(&self.deps.rules);
         let finished_to = message.finished_to.clone();

@@ -15,6 +15,7 @@ use posthaste_edge::dns::{Families, Resolver};
 use posthaste_edge::session::{Opened, Session, Timeouts};
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
+use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
 use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
@@ -46,6 +47,8 @@ pub struct Network {
     /// Addresses of this machine, read at start.
     pub own_addresses: Vec<IpAddr>,
     pub connect_timeout: Duration,
+    /// `conn_reuse_limit`: transactions of one connection.
+    pub reuse_limit: u32,
     pub timeouts: Timeouts,
     pub pool_out: Address<CheckOut>,
     pub pool_in: Address<CheckIn>,
@@ -58,6 +61,7 @@ pub struct Live {
     facts: SessionFacts,
     opened: posthaste_mail::time::Timestamp,
     transactions: u32,
+    reuse_limit: u32,
 }
 
 impl Peer for Live {
@@ -71,6 +75,14 @@ impl Peer for Live {
 
     fn room(&self) -> usize {
         room(self.session.capabilities())
+    }
+
+    fn transactions_left(&self) -> u32 {
+        let room = |limit: u32| limit.saturating_sub(self.transactions);
+        // RFC 9422 §4.1: MAILMAX is what the server takes in one session.
+        let offered = self.session.capabilities().mail_max.map_or(u32::MAX, room);
+        // Without reuse a connection still carries one.
+        room(self.reuse_limit.max(1)).min(offered)
     }
 
     fn is_reused(&self) -> bool {
@@ -167,15 +179,30 @@ impl RemotePorts {
             host,
             timeouts: network.timeouts,
         };
-        let session = Session::open(stream, how).await.map_err(|f| f.at(remote.clone()))?;
+        let mut session = Session::open(stream, how).await.map_err(|f| f.at(remote.clone()))?;
+        // RFC 5321 §5.1: whoever has our name is us, whatever its address.
+        let named = session.capabilities().name.trim_end_matches('.');
+        if !network.allow_loopback && named.eq_ignore_ascii_case(&network.our_name) {
+            session.quit().await;
+            let text = format!("the server calls itself {}, as we do", network.our_name);
+            return Err(Failure::new(Cause::Loop, text).at(remote));
+        }
         let facts = facts_of(&session);
         debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
             "tls_level" => %facts.tls_level);
-        Ok(Live { session, remote, facts, opened: self.clock.now(), transactions: 0 })
+        Ok(Live {
+            session,
+            remote,
+            facts,
+            opened: self.clock.now(),
+            transactions: 0,
+            reuse_limit: network.reuse_limit,
+        })
     }
 
-    fn refused_all(recipients: &[(u32, Recipient)], failure: &Failure) -> Transacted {
-        let fates = recipients.iter().map(|(i, _)| (*i, Fate::Refused(failure.clone()))).collect();
+    fn refused_all(addressees: &[Addressee], failure: &Failure) -> Transacted {
+        let fates =
+            addressees.iter().map(|a| (a.index(), Fate::Refused(failure.clone()))).collect();
         Transacted { fates, in_sync: true, dsn_passed_on: false }
     }
 }
@@ -225,7 +252,8 @@ impl Ports for RemotePorts {
         }
         let Idle { session, remote, facts, opened, transactions, .. } = *idle;
         let facts = SessionFacts { reused: true, ..facts };
-        Some(Live { session, remote, facts, opened, transactions })
+        let reuse_limit = self.network.reuse_limit;
+        Some(Live { session, remote, facts, opened, transactions, reuse_limit })
     }
 
     async fn connect(
@@ -270,12 +298,12 @@ impl Ports for RemotePorts {
         reached
     }
 
-    async fn transact(&mut self, live: &mut Live, recipients: &[(u32, Recipient)]) -> Transacted {
+    async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
         let capabilities = live.session.capabilities();
         let Mailing { mail, recipients: commands, refused } =
-            match mailing(&self.envelope, recipients, capabilities) {
+            match mailing(&self.envelope, addressees, capabilities) {
                 Ok(mailing) => mailing,
-                Err(failure) => return RemotePorts::refused_all(recipients, &failure),
+                Err(failure) => return RemotePorts::refused_all(addressees, &failure),
             };
         if self.envelope.flags.eight_bit && !capabilities.eight_bit_mime {
             debug!(self.log, "8-bit content to a server without 8BITMIME"; "mx" => &live.remote.host);
@@ -289,12 +317,19 @@ impl Ports for RemotePorts {
         live.transactions += 1;
         let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
         let journal = self.journal.clone();
-        let places = indices.clone();
+        // Everybody behind an address that is named once.
+        let everybody = |index: &u32| {
+            let named = addressees.iter().find(|addressee| addressee.index() == *index);
+            named.map_or_else(Vec::new, |addressee| addressee.indices.clone())
+        };
+        let places: Vec<Vec<u32>> = indices.iter().map(everybody).collect();
         // The journal knows of the dot before the peer does: a crash from here on is known as *outcome unknown*.
         let before_dot = move |accepted: Vec<usize>| async move {
             let entries = accepted
                 .iter()
-                .filter_map(|place| places.get(*place).map(|i| (*i, JournalEntry::DotSent)))
+                .filter_map(|place| places.get(*place))
+                .flatten()
+                .map(|index| (*index, JournalEntry::DotSent))
                 .collect();
             // Nothing was taken yet: without the word of it the dot is not sent.
             let written = journal.write(entries).await;
@@ -347,6 +382,14 @@ impl Ports for RemotePorts {
             warn!(self.log, "outcome could not be journaled"; "cause" => %e);
         }
         self.settled_to.do_send(settled);
+    }
+
+    fn is_usable(&self, address: IpAddr) -> bool {
+        let usable = self.network.local.for_peer(address).is_ok();
+        if !usable {
+            debug!(self.log, "address skipped: local_ip has none of its family"; "address" => %address);
+        }
+        usable
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

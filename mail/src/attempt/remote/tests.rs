@@ -35,11 +35,16 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-struct Line(IpAddr, bool);
+struct Line {
+    host: String,
+    address: IpAddr,
+    reused: bool,
+    left: u32,
+}
 
 impl Peer for Line {
     fn remote(&self) -> Remote {
-        Remote { host: "mx".into(), address: Some(self.0.to_string()) }
+        Remote { host: self.host.clone(), address: Some(self.address.to_string()) }
     }
     fn facts(&self) -> SessionFacts {
         SessionFacts::default()
@@ -47,8 +52,11 @@ impl Peer for Line {
     fn room(&self) -> usize {
         3
     }
+    fn transactions_left(&self) -> u32 {
+        self.left
+    }
     fn is_reused(&self) -> bool {
-        self.1
+        self.reused
     }
 }
 
@@ -63,6 +71,10 @@ struct World {
     fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
     idle: bool,
     own: Vec<IpAddr>,
+    unusable: Vec<IpAddr>,
+    /// Transactions of a connection.
+    reuse: u32,
+    attempt: u32,
     people: u32,
     destination: DestinationKey,
     dialled: Vec<IpAddr>,
@@ -92,6 +104,9 @@ impl Default for World {
             fates: VecDeque::new(),
             idle: false,
             own: vec![],
+            unusable: vec![],
+            reuse: 100,
+            attempt: 1,
             people: 1,
             destination: DestinationKey::Domain(Domain::parse("example.org").unwrap()),
             dialled: vec![],
@@ -125,6 +140,7 @@ impl World {
             envelope: envelope(),
             destination: self.destination.clone(),
             recipients: (0..self.people).map(|i| (i, Recipient::new(person(i)))).collect(),
+            attempt: self.attempt,
         };
         let rules = Rules { our_name: "me.test".into(), allow_address_literal: false };
         now(attempt(&job, &rules, &mut self, &mut Dice::new(1)));
@@ -149,23 +165,27 @@ impl Ports for World {
         (self.addresses)(host.ascii())
     }
     async fn check_out(&mut self) -> Option<Line> {
-        std::mem::take(&mut self.idle).then(|| Line(ip(9), true))
+        let line =
+            || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
+        std::mem::take(&mut self.idle).then(line)
     }
     async fn connect(
         &mut self,
-        _: Option<&Domain>,
+        host: Option<&Domain>,
         address: IpAddr,
         _: TlsDemand,
     ) -> Result<Line, Failure> {
         self.dialled.push(address);
-        (self.connect)(address).map(|()| Line(address, false))
+        let host = host.map_or_else(|| literal(address), |h| h.ascii().to_owned());
+        let left = self.reuse;
+        (self.connect)(address).map(|()| Line { host, address, reused: false, left })
     }
-    async fn transact(&mut self, _: &mut Line, recipients: &[(u32, Recipient)]) -> Transacted {
-        self.transactions.push(recipients.len());
+    async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
+        line.left -= 1;
+        self.transactions.push(addressees.len());
         let fate = self.fates.pop_front().unwrap_or_else(|| Box::new(|_| taken()));
-        let fates: Vec<_> = recipients.iter().map(|(i, _)| (*i, fate(*i))).collect();
-        let lost =
-            |f: &Fate| matches!(f, Fate::Refused(f) if !matches!(f.cause, Cause::Refused(_)));
+        let fates: Vec<_> = addressees.iter().map(|a| (a.index(), fate(a.index()))).collect();
+        let lost = |f: &Fate| matches!(f, Fate::Refused(f) if f.code == 421 || !matches!(f.cause, Cause::Refused(_)));
         let in_sync = !fates.iter().any(|(_, f)| lost(f));
         Transacted { fates, in_sync, dsn_passed_on: false }
     }
@@ -179,6 +199,9 @@ impl Ports for World {
     }
     fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
+    }
+    fn is_usable(&self, address: IpAddr) -> bool {
+        !self.unusable.contains(&address)
     }
 }
 
@@ -310,4 +333,211 @@ fn at_most_five_addresses() {
     let down = |_| Err(Failure::new(Cause::Unreachable, "refused"));
     let world = World { addresses: Box::new(many), connect: Box::new(down), ..two() }.run();
     assert_eq!(world.dialled.len(), 5);
+}
+
+fn v6(last: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])
+}
+
+type Fates = Box<dyn Fn(u32) -> Fate + Send>;
+
+fn all(fate: fn() -> Fate) -> Fates {
+    Box::new(move |_| fate())
+}
+
+fn down(address: IpAddr, of: &[IpAddr]) -> Result<(), Failure> {
+    if of.contains(&address) { Err(Failure::new(Cause::Unreachable, "refused")) } else { Ok(()) }
+}
+
+#[test]
+fn what_one_server_lacks_is_no_end_while_another_was_not_heard() {
+    let small = || Fate::Refused(Failure::new(Cause::TooLarge, "limit 10"));
+    let second = |a| down(a, &[ip(2)]);
+    let world =
+        World { fates: VecDeque::from([all(small)]), connect: Box::new(second), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.4.1", 2));
+    let busy_then_small: VecDeque<Fates> =
+        VecDeque::from([all(|| refused(Stage::Rcpt, 450)), all(small)]);
+    assert_eq!(World { fates: busy_then_small, ..two() }.run().code(), "deferred 4.0.0");
+    let both = VecDeque::from([all(small), all(small)]);
+    assert_eq!(World { fates: both, ..two() }.run().code(), "failed 5.3.4");
+}
+
+#[test]
+fn one_that_was_not_asked_leaves_hope() {
+    let no = |_| Err(Failure::refused(Stage::Greeting, 554, None, "no mail here"));
+    let six: Vec<(u16, String)> = (1..=6).map(|i| (i * 10, format!("mx{i}.test."))).collect();
+    let six: Vec<(u16, &str)> = six.iter().map(|(p, h)| (*p, h.as_str())).collect();
+    let each = |host: &str| Lookup::found(vec![ip(host.as_bytes()[2] - b'0')]);
+    let world =
+        World { mx: mx(&six), addresses: Box::new(each), connect: Box::new(no), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.4.1", 5));
+}
+
+#[test]
+fn a_host_that_wants_no_mail_is_not_asked_at_its_other_addresses() {
+    let two_addresses = |_: &str| Lookup::found(vec![ip(1), ip(2)]);
+    let no = |_| Err(Failure::refused(Stage::Greeting, 554, None, "no"));
+    let world =
+        World { addresses: Box::new(two_addresses), connect: Box::new(no), ..World::default() };
+    assert_eq!(world.run().dialled, [ip(1)]);
+    let busy = |_| Err(Failure::refused(Stage::Greeting, 421, None, "busy"));
+    let world =
+        World { addresses: Box::new(two_addresses), connect: Box::new(busy), ..World::default() };
+    assert_eq!(world.run().dialled, [ip(1), ip(2)]);
+}
+
+#[test]
+fn a_host_that_answered_is_not_asked_again() {
+    // Two addresses each; mx1 puts the recipient off: mx2 is next.
+    let addresses = |host: &str| match host {
+        "mx1.test" => Lookup::found(vec![ip(1), ip(3)]),
+        _ => Lookup::found(vec![ip(2), ip(4)]),
+    };
+    let busy = || refused(Stage::Rcpt, 450);
+    let fates = || VecDeque::from([all(busy)]);
+    let world = World { addresses: Box::new(addresses), fates: fates(), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(2)]));
+    // The same when it was the idle session that heard it.
+    let world = World { addresses: Box::new(addresses), fates: fates(), idle: true, ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(2)]));
+    // An idle session that answered is one of the two of an attempt.
+    let fates = VecDeque::from([all(busy), all(busy), all(busy)]);
+    let third = mx(&[(10, "mx1.test."), (20, "mx2.test."), (30, "mx3.test.")]);
+    let world = World { mx: third, fates, idle: true, ..two() }.run();
+    assert_eq!((world.code().as_str(), world.transactions.len()), ("deferred 4.0.0", 2));
+}
+
+#[test]
+fn ourselves_among_equals_end_the_list_before_any_of_them() {
+    let equal = || mx(&[(10, "mx1.test."), (10, "mx2.test.")]);
+    let world = World { mx: equal(), own: vec![ip(2)], ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("failed 5.4.6", 0));
+}
+
+#[test]
+fn better_ones_without_address_are_waited_for() {
+    let none = |host: &str| match host {
+        "mx1.test" => Lookup::absent(Absence::NoSuchRecord),
+        _ => Lookup::found(vec![ip(2)]),
+    };
+    let world = World { addresses: Box::new(none), own: vec![ip(2)], ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.4.4", 0));
+    // By name just as well.
+    let named = mx(&[(10, "mx1.test."), (20, "me.test.")]);
+    let world = World { mx: named, addresses: Box::new(none), ..two() }.run();
+    assert_eq!(world.code(), "deferred 4.4.4");
+    // What they said themselves is another matter.
+    let no = |_| Err(Failure::refused(Stage::Greeting, 554, None, "no"));
+    let world = World { own: vec![ip(2)], connect: Box::new(no), ..two() }.run();
+    assert_eq!(world.code(), "failed 5.0.0");
+}
+
+#[test]
+fn a_server_with_our_name_is_ourselves() {
+    let us = |a| match a == ip(1) {
+        true => Err(Failure::new(Cause::Loop, "the server says it is me.test")),
+        false => Ok(()),
+    };
+    let world = World { connect: Box::new(us), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("failed 5.4.6", 1));
+}
+
+#[test]
+fn the_last_address_is_of_the_other_family() {
+    let nobody = |_| Err(Failure::new(Cause::Unreachable, "down"));
+    let addresses = |host: &str| match host {
+        "mx1.test" => Lookup::found((1..=6).map(v6).collect()),
+        _ => Lookup::found(vec![v6(9), ip(2)]),
+    };
+    let world = World { addresses: Box::new(addresses), connect: Box::new(nobody), ..two() }.run();
+    assert_eq!(world.dialled, [v6(1), v6(2), v6(3), v6(4), ip(2)]);
+    // Where there is no other, one more of the same.
+    let only = |_: &str| Lookup::found((1..=6).map(v6).collect());
+    let world = World { addresses: Box::new(only), connect: Box::new(nobody), ..two() }.run();
+    assert_eq!(world.dialled, [v6(1), v6(2), v6(3), v6(4), v6(5)]);
+}
+
+#[test]
+fn addresses_we_cannot_use_are_no_tries() {
+    let nobody = |_| Err(Failure::new(Cause::Unreachable, "down"));
+    let mixed = |_: &str| Lookup::found(vec![v6(1), ip(1), v6(2), ip(2), v6(3), ip(3)]);
+    let unusable = vec![v6(1), v6(2), v6(3)];
+    let world = World {
+        addresses: Box::new(mixed),
+        connect: Box::new(nobody),
+        unusable: unusable.clone(),
+        ..World::default()
+    };
+    assert_eq!(world.run().dialled, [ip(1), ip(2), ip(3)]);
+    let none = move |_: &str| Lookup::found(unusable.clone());
+    let unusable = vec![v6(1), v6(2), v6(3)];
+    let world = World { addresses: Box::new(none), unusable, ..World::default() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.4.1", 0));
+}
+
+#[test]
+fn a_refusal_of_our_address_is_checked_from_the_other_family() {
+    let policy = || {
+        let status = crate::status::Enhanced(5, 7, 1);
+        Fate::Refused(Failure::refused(Stage::Mail, 550, Some(status), "bad reputation"))
+    };
+    let dual = |_: &str| Lookup::found(vec![v6(1), v6(2), ip(1)]);
+    let world = |fates: Vec<Fates>, attempt| {
+        let fates = VecDeque::from(fates);
+        World { addresses: Box::new(dual), fates, attempt, ..World::default() }.run()
+    };
+    let once = world(vec![all(policy)], 1);
+    assert_eq!((once.code().as_str(), once.dialled), ("delivered", vec![v6(1), ip(1)]));
+    let twice = world(vec![all(policy), all(policy)], 1);
+    assert_eq!((twice.code().as_str(), twice.dialled.len()), ("failed 5.7.1", 2));
+    let later = world(vec![all(policy)], 2);
+    assert_eq!((later.code().as_str(), later.dialled.len()), ("failed 5.7.1", 1));
+}
+
+#[test]
+fn a_connection_carries_so_many_transactions() {
+    let world = World { people: 8, reuse: 1, ..World::default() }.run();
+    assert_eq!((world.transactions, world.dialled.len()), (vec![3, 3, 2], 3));
+    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Delivered(_))));
+    // Of the addresses and sessions of an attempt it is one.
+    let world = World { people: 30, reuse: 2, ..World::default() }.run();
+    assert_eq!((world.transactions.len(), world.dialled.len()), (10, 5));
+}
+
+#[test]
+fn who_was_not_named_any_more_knows_why() {
+    let closing: Fates =
+        Box::new(|_| Fate::Refused(Failure::refused(Stage::Rcpt, 421, None, "shutting down")));
+    let lost: Fates = Box::new(|i| match i {
+        0 => taken(),
+        _ => Fate::Refused(Failure::new(Cause::UnknownAfterDot, "?")),
+    });
+    let down_again = |a| down(a, &[ip(2)]);
+    let world =
+        World { people: 5, fates: VecDeque::from([lost]), connect: Box::new(down_again), ..two() }
+            .run();
+    let last = world.outcomes.iter().find(|(i, _)| *i == 4).unwrap();
+    let text = &last.1.failure().unwrap().text;
+    assert!(text.starts_with("the session ended before this recipient was named"), "{text}");
+    let world = World { people: 5, fates: VecDeque::from([closing]), ..World::default() }.run();
+    assert!(world.outcomes.iter().all(|(_, o)| o.failure().unwrap().text == "shutting down"));
+}
+
+#[test]
+fn loops_and_senders_without_domain_need_no_network() {
+    let mut job = Job {
+        envelope: envelope(),
+        destination: DestinationKey::Domain(Domain::parse("example.org").unwrap()),
+        recipients: vec![],
+        attempt: 1,
+    };
+    let rules = Rules { our_name: "me.test".into(), allow_address_literal: false };
+    job.envelope.flags.hops = 100;
+    assert_eq!(refusal(&job, &rules), None);
+    job.envelope.flags.hops = 101;
+    assert_eq!(refusal(&job, &rules).map(|f| (f.code, f.cause)), Some((554, Cause::Loop)));
+    job.envelope.flags.hops = 0;
+    job.envelope.from = ReversePath::Mailbox(Mailbox::parse("postmaster").unwrap());
+    assert_eq!(refusal(&job, &rules).map(|f| (f.code, f.cause)), Some((501, Cause::BadSender)));
 }

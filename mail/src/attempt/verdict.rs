@@ -1,0 +1,156 @@
+//! What a recipient's end is, from all that went wrong on the way to it.
+
+use crate::outcome::{Cause, Class, Failure, SessionFacts, Stage};
+
+/// Something a server, or the way to it, had against one recipient, and the session it was said in.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub failure: Failure,
+    pub facts: SessionFacts,
+}
+
+/// How much of the plan the troubles stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Everybody who could be asked was asked.
+    Whole,
+    /// The numbers of addresses and sessions for one attempt ended it earlier: somebody else may say otherwise.
+    Partial,
+}
+
+/// One failure from all: temporary if any is, and of those the most telling; permanent only if everybody was asked and nobody left hope.
+///
+/// `said` of this recipient, `troubles` of hosts before any recipient was named, both in the order of trial; `hosts` is how many were
+/// tried.
+pub fn verdict(said: &[Said], troubles: &[Failure], coverage: Coverage, hosts: usize) -> Said {
+    let beside =
+        |failure: &Failure| Said { failure: failure.clone(), facts: SessionFacts::default() };
+    let all: Vec<Said> = said.iter().cloned().chain(troubles.iter().map(beside)).collect();
+    // `max_by_key` takes the last of equals: reversed, so that the most preferred exchanger speaks.
+    let temporary = all.iter().filter(|s| s.failure.class() == Class::Temporary);
+    let telling = temporary.rev().max_by_key(|s| weight(s.failure.cause));
+    let mut verdict = match (telling.or(all.first()), coverage) {
+        (None, _) => beside(&Failure::new(Cause::Unreachable, "no mail exchanger could be tried")),
+        (Some(last), Coverage::Partial) if last.failure.class() == Class::Permanent => {
+            let text = format!("not every mail exchanger was asked; one said: {}", last.failure);
+            Said { failure: Failure::new(Cause::Unreachable, text), facts: last.facts.clone() }
+        }
+        (Some(one), _) => one.clone(),
+    };
+    // A reply is told in the server's own words.
+    if hosts > 1 && !matches!(verdict.failure.cause, Cause::Refused(_)) {
+        verdict.failure.text.push_str(&format!("; {hosts} mail exchangers tried"));
+    }
+    verdict
+}
+
+/// Policy outranks TLS, TLS a reply, a reply the network, the network DNS.
+fn weight(cause: Cause) -> u8 {
+    match cause {
+        // A real trouble met before we called the attempt off tells more, and counts.
+        Cause::OwnLimit | Cause::Suspended | Cause::Interrupted | Cause::OwnResources => 0,
+        Cause::TlsMissing
+        | Cause::TlsUnproven
+        | Cause::MxNotAllowed
+        | Cause::MxLevelTooLow
+        | Cause::TlsLevelTooLow
+        | Cause::PolicyUnavailable => 5,
+        Cause::HandshakeFailed
+        | Cause::Injected
+        | Cause::Refused(Stage::StartTls)
+        | Cause::Lost(Stage::StartTls)
+        | Cause::TimedOut(Stage::StartTls)
+        | Cause::Protocol(Stage::StartTls) => 4,
+        Cause::Refused(_) | Cause::Protocol(_) => 3,
+        Cause::Lost(_) | Cause::TimedOut(_) | Cause::Unreachable => 2,
+        _ => 1,
+    }
+}
+
+/// Who may be asked next about a recipient that met a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Nobody: it is the recipient's outcome.
+    Nowhere,
+    /// The line broke, not the host: another of its addresses, then another host.
+    NextAddress,
+    /// The host has answered: another host.
+    NextHost,
+}
+
+/// May somebody else be asked about a recipient that met this failure?
+pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
+    let temporary = failure.class() == Class::Temporary;
+    match failure.cause {
+        // Refused for a while, before the content went out.
+        Cause::Refused(Stage::Mail | Stage::Rcpt) if temporary => Elsewhere::NextHost,
+        Cause::Lost(stage) | Cause::TimedOut(stage) | Cause::Protocol(stage) => match stage {
+            Stage::Connect
+            | Stage::Greeting
+            | Stage::Ehlo
+            | Stage::StartTls
+            | Stage::Auth
+            | Stage::Mail
+            | Stage::Rcpt
+            | Stage::Rset
+            | Stage::Quit => Elsewhere::NextAddress,
+            // An idle session that was closed meanwhile shows it at the first command, whichever that is.
+            Stage::Data if reused => Elsewhere::NextAddress,
+            Stage::Data | Stage::Content | Stage::Dot => Elsewhere::Nowhere,
+        },
+        // What this server lacks another may have.
+        _ if is_lack(failure.cause) => Elsewhere::NextHost,
+        _ => Elsewhere::Nowhere,
+    }
+}
+
+/// The server lacks what the message needs, and was not asked.
+pub fn is_lack(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::SenderNeedsSmtputf8
+            | Cause::RecipientNeedsSmtputf8
+            | Cause::TooLarge
+            | Cause::NeedsEightBitMime
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(failure: Failure) -> Said {
+        Said { failure, facts: SessionFacts::default() }
+    }
+
+    #[test]
+    fn temporary_wins_whoever_said_it() {
+        let too_large = said(Failure::new(Cause::TooLarge, "limit 10"));
+        let down = Failure::new(Cause::Unreachable, "refused");
+        let end = verdict(std::slice::from_ref(&too_large), &[down], Coverage::Whole, 2).failure;
+        assert_eq!((end.code, end.text.as_str()), (451, "refused; 2 mail exchangers tried"));
+        let busy = said(Failure::refused(Stage::Rcpt, 450, None, "later"));
+        let end = verdict(&[busy, too_large.clone()], &[], Coverage::Whole, 2).failure;
+        assert_eq!((end.code, end.text.as_str()), (450, "later"));
+        let end = verdict(&[too_large], &[], Coverage::Whole, 1).failure;
+        assert_eq!((end.code, end.text.as_str()), (552, "limit 10"));
+    }
+
+    #[test]
+    fn nobody_is_failed_while_somebody_was_not_asked() {
+        let no = Failure::refused(Stage::Greeting, 554, None, "no mail here");
+        let end = verdict(&[], std::slice::from_ref(&no), Coverage::Partial, 1).failure;
+        assert_eq!(end.class(), Class::Temporary);
+        assert!(end.text.contains("no mail here"), "{}", end.text);
+        assert_eq!(verdict(&[], &[no], Coverage::Whole, 1).failure.code, 554);
+    }
+
+    #[test]
+    fn policy_outranks_tls_and_tls_a_reply() {
+        let causes = [Cause::DnsFailed, Cause::Unreachable, Cause::Injected, Cause::TlsLevelTooLow];
+        for (first, rest) in causes.iter().zip(causes.iter().skip(1)) {
+            let both = [Failure::new(*rest, "b"), Failure::new(*first, "a")];
+            assert_eq!(verdict(&[], &both, Coverage::Whole, 1).failure.cause, *rest);
+        }
+    }
+}
