@@ -207,7 +207,14 @@ impl Agenda {
                 // Also for what was split off from one that is in hand.
                 self.read_again(at, at.max(now));
             }
-            None => self.drop_waiting(batch, now),
+            None => {
+                // The word of a hold may come after that of its release: what the disk has all the same is found again.
+                if let Some(Stage::Waiting { at, .. }) = self.known.get(&batch) {
+                    let at = *at;
+                    self.drop_waiting(batch, now);
+                    self.read_again(at, at.max(now));
+                }
+            }
         }
     }
 
@@ -254,8 +261,13 @@ impl Agenda {
             if Some(place) > read_to {
                 break;
             }
-            if self.known.contains_key(&batch) {
-                continue;
+            match self.known.get(&batch) {
+                // Kept for later by a page or a word that was older than a move. Too early costs a look, too late is not looked at again.
+                Some(Stage::Waiting { at: kept, .. }) if at < *kept => {
+                    self.drop_waiting(batch, now);
+                }
+                Some(_) => continue,
+                None => {}
             }
             let Some(line) = self.lines.open(&destination) else {
                 match read.way {

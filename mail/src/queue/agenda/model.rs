@@ -726,6 +726,42 @@ proptest! {
 }
 
 #[test]
+fn a_page_older_than_a_move_delays_nobody() {
+    let mut world = World::new(tiny(), SLOTS);
+    world.accept(key(0));
+    world.mailbox.clear();
+    let (batch, row) = world.some_row(0).unwrap();
+    row.record.due = START.plus(Duration::from_secs(500));
+    world.ask();
+    world.read();
+    // Tried again now, while the page that has it in eight minutes is on its way.
+    world.step(Step::RetryNow { which: 0, blind: false });
+    world.word(0);
+    world.page_comes();
+    world.catch_up();
+    assert_eq!(world.some_task(0, true).map(|place| world.tasks[place].batch), Some(batch));
+}
+
+#[test]
+fn a_late_word_of_a_hold_keeps_nothing_back() {
+    let mut world = World::new(tiny(), SLOTS);
+    world.accept(key(0));
+    world.word(0);
+    world.step(Step::Hold(0));
+    world.step(Step::Release(0));
+    // The release is told first, and what it brings back is read before the hold is told.
+    world.word(1);
+    for _ in 0..2 {
+        world.ask();
+        world.read();
+        world.page_comes();
+    }
+    world.word(0);
+    world.catch_up();
+    assert!(world.some_task(0, true).is_some());
+}
+
+#[test]
 fn a_week_of_retries() {
     let mut world = World::new(Limits::default(), SLOTS);
     world.plan = Plan::default();
