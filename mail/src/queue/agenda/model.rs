@@ -4,7 +4,7 @@
 //! table at the time of its reading and comes later, words about changes wait in a mailbox, attempts are leased and settled by
 //! `ledger`. Memory and pages are tiny, so that every way of running short of them is met.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -13,16 +13,20 @@ use crate::address::Mailbox;
 use crate::dice::Dice;
 use crate::envelope::{EnvelopeId, Recipient, Route};
 use crate::outcome::{Cause, Failure, Outcome, Reach, Receipt, Stage as At};
-use crate::queue::amendment::Amendment;
+use crate::queue::amendment::{self, Amendment, Reroute};
 use crate::queue::lease::{Boot, Lease};
 use crate::queue::ledger::{self, Books, End, NotLeasable, Report, Terms};
 use crate::queue::record::{BatchRecord, Hold, RecipientRecord, Standing};
 use crate::queue::schedule::Plan;
 use crate::queue::silence::Answer;
+use crate::route::destination::Splitting;
 
 const SPAN: Duration = Duration::from_secs(7200);
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const PEOPLE: u32 = 2;
+/// Destinations of targets. With those of the people there are as many as memory has lines: beyond that a batch that is due may have to
+/// wait for a line to be free.
+const TARGETS: u8 = 4;
 /// A batch that could not be read, after the clock was set back.
 const WORST: Duration = Duration::from_secs(200);
 
@@ -58,6 +62,13 @@ enum Step {
     RetryNow {
         which: u8,
         blind: bool,
+    },
+    /// To a target that takes all together, or to one that takes each person by itself.
+    Reroute {
+        which: u8,
+        /// One of those that are told of while they are in hand.
+        in_hand: bool,
+        to: Option<u8>,
     },
     ReadAgain,
     Stop(bool),
@@ -114,7 +125,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let ends = [how.clone(), how];
     prop_oneof![
-        6 => (0..6u8, 1..5u8).prop_map(|(destination, batches)| Step::Accept { destination, batches }),
+        6 => (0..TARGETS, 1..5u8).prop_map(|(destination, batches)| Step::Accept { destination, batches }),
         4 => (0..4000u32).prop_map(Step::Pass),
         1 => (0..100u32).prop_map(Step::Back),
         8 => Just(Step::AskForPage),
@@ -131,6 +142,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Hold),
         2 => any::<u8>().prop_map(Step::Release),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(which, blind)| Step::RetryNow { which, blind }),
+        6 => (any::<u8>(), any::<bool>(), prop::option::weighted(0.5, 0..TARGETS))
+            .prop_map(|(which, in_hand, to)| Step::Reroute { which, in_hand, to }),
         1 => Just(Step::ReadAgain),
         1 => any::<bool>().prop_map(Step::Stop),
         1 => Just(Step::Fall),
@@ -178,6 +191,8 @@ struct World {
     serial: u64,
     disk: BTreeMap<BatchId, Row>,
     ended: HashMap<BatchId, u32>,
+    /// Something that named their old destination was still under way when they were rerouted: they may fly under either.
+    doubtful: HashSet<BatchId>,
     slots: usize,
     patience: usize,
     tasks: Vec<Task>,
@@ -218,6 +233,7 @@ impl World {
             serial: 0,
             disk: BTreeMap::new(),
             ended: HashMap::new(),
+            doubtful: HashSet::new(),
             slots,
             patience: PATIENCE,
             tasks: Vec::new(),
@@ -290,6 +306,7 @@ impl World {
                 };
                 self.mailbox.push_back(word);
             }
+            Step::Reroute { which, in_hand, to } => self.reroute(which, in_hand, to),
             Step::ReadAgain => self.agenda.read_again(Timestamp::ZERO, self.now),
             Step::Stop(stop) => self.stopped = stop,
             Step::Fall => {
@@ -332,7 +349,7 @@ impl World {
             last_failure: None,
         };
         let recipient = |n: u32| {
-            let address = Mailbox::parse(&format!("p{n}@example.org")).unwrap();
+            let address = Mailbox::parse(&format!("p@host{n}.example.org")).unwrap();
             (n, RecipientRecord::new(Recipient::new(address)))
         };
         self.disk.insert(batch, Row { record, people: (0..PEOPLE).map(recipient).collect() });
@@ -342,6 +359,54 @@ impl World {
     fn some_row(&mut self, which: u8) -> Option<(BatchId, &mut Row)> {
         let place = usize::from(which) % self.disk.len().max(1);
         self.disk.iter_mut().nth(place).map(|(batch, row)| (*batch, row))
+    }
+
+    /// As the spool does it: the first part keeps the number, and nobody is told of the others.
+    fn reroute(&mut self, which: u8, in_hand: bool, to: Option<u8>) {
+        let (target, splitting) = match to.map(|to| format!("d{to}")) {
+            Some(target) => (target.clone(), Splitting::Whole(target)),
+            None => ("hosts".to_string(), Splitting::ByHost),
+        };
+        let order = Reroute { target, splitting: splitting.clone(), own: "own".into() };
+        let now = self.now;
+        let fits = |(batch, row): &(&BatchId, &Row)| {
+            let waiting =
+                matches!(self.agenda.known.get(*batch), Some(Stage::Waiting { .. }) | None);
+            row.record.lease.is_none() && waiting != in_hand
+        };
+        let some: Vec<BatchId> = self.disk.iter().filter(fits).map(|(batch, _)| *batch).collect();
+        let Some(batch) = some.get(usize::from(which) % some.len().max(1)).copied() else { return };
+        let row = self.disk.get_mut(&batch).unwrap();
+        let order = Amendment::Reroute(order);
+        let Ok(after) = order.apply(&row.record, &Route::Target, now) else { return };
+        let mut parts = amendment::split(&splitting, row.people.clone()).into_iter();
+        let (first, _) = parts.next().unwrap();
+        row.record = BatchRecord { destination: first, ..after.clone() };
+        let scheduled = after.hold.is_none().then_some(after.due);
+        let ids = self.disk.keys().chain(self.ended.keys());
+        let last = ids.filter(|id| id.envelope == batch.envelope).map(|id| id.index).max();
+        for (index, (destination, people)) in (last.unwrap() + 1..).zip(parts) {
+            let before = self.disk.get_mut(&batch).unwrap();
+            before.people.retain(|(number, _)| people.iter().all(|(gone, _)| gone != number));
+            let people = people.into_iter().zip(0..).map(|((_, person), is)| (is, person));
+            let record = BatchRecord { destination, ..after.clone() };
+            let part = BatchId { index, ..batch };
+            self.disk.insert(part, Row { record, people: people.collect() });
+        }
+        if self.is_named(batch) {
+            self.doubtful.insert(batch);
+        }
+        self.mailbox.push_back(Word::Moved(batch, scheduled));
+    }
+
+    /// Is something under way that says where this batch is, or was?
+    fn is_named(&self, batch: BatchId) -> bool {
+        let names = |word: &Word| match word {
+            Word::Arrived(id, ..) | Word::Moved(id, _) | Word::Refused(id, ..) => *id == batch,
+            Word::Settled(lease, _) => lease.batch == batch,
+            Word::Leases(_, leases) => leases.iter().any(|(_, lease)| lease.batch == batch),
+        };
+        self.asked.is_some() || self.flights.contains_key(&batch) || self.mailbox.iter().any(names)
     }
 
     fn ask(&mut self) {
@@ -392,6 +457,13 @@ impl World {
             let Some((batch, key)) = self.agenda.take_off(room, self.now) else { continue };
             *self.room(room) -= 1;
             self.takes += 1;
+            // What is known of hosts is known of where the batch goes now.
+            if let Some(row) = self.disk.get(&batch).filter(|row| row.record.destination != key) {
+                let told = |word: &Word| matches!(word, Word::Moved(id, _) if *id == batch);
+                let excused = self.doubtful.contains(&batch) || self.mailbox.iter().any(told);
+                assert!(excused, "{batch} for {key}, not {}", row.record.destination);
+                self.doubtful.insert(batch);
+            }
             self.flights.insert(batch, self.takes);
             let task = Task { batch, key: key.clone(), room, number: self.takes, lease: None };
             self.tasks.push(task);
@@ -740,6 +812,20 @@ fn a_page_older_than_a_move_delays_nobody() {
     world.page_comes();
     world.catch_up();
     assert_eq!(world.some_task(0, true).map(|place| world.tasks[place].batch), Some(batch));
+}
+
+#[test]
+fn what_is_split_off_from_one_in_hand_has_its_turn() {
+    let mut world = World::new(tiny(), SLOTS);
+    world.accept(key(0));
+    world.catch_up();
+    world.finish(0, [How::Deferred; PEOPLE as usize]);
+    world.settle();
+    // The end of the attempt is written down, and the word of it comes after the one of the rerouting.
+    world.step(Step::Reroute { which: 0, in_hand: true, to: None });
+    world.word(1);
+    world.catch_up();
+    assert_eq!(world.tasks.len(), PEOPLE as usize);
 }
 
 #[test]
