@@ -403,6 +403,7 @@ impl Committer {
         let mut fault = self.shared.fault.lock().unwrap();
         match *fault {
             Some(Fault::Segment(kind)) => self.writer.fault = Some(kind),
+            Some(Fault::Sync(number)) => self.writer.unsynced = Some(number),
             Some(Fault::Torn(seed)) => {
                 self.writer.torn = Some(posthaste_mail::dice::Dice::new(seed))
             }

@@ -103,6 +103,8 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Segment(io::ErrorKind),
+    /// The next group is written and cannot be synced, for this reason of the system.
+    Sync(i32),
     /// The next group reaches the disk in part.
     Torn(u64),
     /// From now on no segment can be begun, for this reason of the system; `None`: they can again.

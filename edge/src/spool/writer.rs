@@ -25,6 +25,9 @@ pub struct Writer {
     /// How the next write fails.
     #[cfg(test)]
     pub fault: Option<io::ErrorKind>,
+    /// How the next sync fails: a number of the system.
+    #[cfg(test)]
+    pub unsynced: Option<i32>,
     /// The next write is torn: some of it reaches the disk.
     #[cfg(test)]
     pub torn: Option<posthaste_mail::dice::Dice>,
@@ -77,6 +80,8 @@ impl Writer {
             pending: Vec::new(),
             #[cfg(test)]
             fault: None,
+            #[cfg(test)]
+            unsynced: None,
             #[cfg(test)]
             torn: None,
             #[cfg(test)]
@@ -195,7 +200,10 @@ impl Writer {
         }
         between();
         // What a failed sync leaves on disk nobody knows: not even a full disk makes it a write that can be taken back.
-        open.file.sync_data().map_err(|e| io::Error::other(format!("sync: {e}")))?;
+        let synced = open.file.sync_data();
+        #[cfg(test)]
+        let synced = self.unsynced.take().map_or(synced, |n| Err(io::Error::from_raw_os_error(n)));
+        synced.map_err(|e| io::Error::other(format!("sync: {e}")))?;
         open.end += length;
         Ok(())
     }
