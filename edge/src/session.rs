@@ -432,3 +432,6 @@ fn lost(stage: Stage, error: &io::Error) -> Failure {
     };
     Failure::new(Cause::Lost(stage), text)
 }
+
+#[cfg(test)]
+mod tests;
