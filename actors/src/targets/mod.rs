@@ -2,6 +2,8 @@
 
 pub mod dummy;
 pub mod queue;
+#[cfg(test)]
+pub mod recorder;
 pub mod remote;
 
 use posthaste_mail::envelope::Recipient;

@@ -15,6 +15,8 @@ mod operator;
 mod relay;
 pub mod settings;
 mod settle;
+#[cfg(test)]
+mod trial;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};

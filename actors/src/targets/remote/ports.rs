@@ -403,3 +403,115 @@ impl Ports for RemotePorts {
             || self.network.own_addresses.contains(&address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use posthaste_edge::clock::dice;
+    use posthaste_edge::spool::{MemorySpool, Spool};
+    use posthaste_mail::envelope::EnvelopeId;
+    use posthaste_mail::queue::lease::Boot;
+    use posthaste_mail::queue::ledger::Terms;
+    use posthaste_mail::queue::record::Accepted;
+    use posthaste_mail::queue::schedule::Plan;
+    use posthaste_mail::route::destination::DestinationKey;
+
+    use super::*;
+    use crate::targets::recorder::{
+        Recorder, body, envelope, recipient, silent, with_actors, work,
+    };
+
+    /// Says yes to everything, and returns all it was sent.
+    async fn agreeable(listener: TcpListener) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = String::new();
+        stream.write_all(b"220 peer.test\r\n").await.unwrap();
+        let mut piece = [0; 4096];
+        while let Ok(read) = stream.read(&mut piece).await
+            && read > 0
+        {
+            let said = String::from_utf8_lossy(&piece[..read]).into_owned();
+            heard.push_str(&said);
+            let reply = if said.starts_with("DATA") { "354 go on" } else { "250 ok" };
+            if !said.starts_with("Subject") || said.ends_with("\r\n.\r\n") {
+                stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+            }
+        }
+        heard
+    }
+
+    /// A message before its attempt, and the fate its recipient meets when the journal fails, or does not.
+    async fn fate(fails: bool) -> (Fate, String) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = tokio::spawn(agreeable(listener));
+        let recorded = Recorder::begin();
+        let clock = Clock::system();
+        let minute = Duration::from_secs(60);
+        let network = Network {
+            target: "mx".to_string(),
+            resolver: Resolver::new(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 1))], clock.clone())
+                .unwrap(),
+            tls: ClientTls::new(&[]).unwrap(),
+            our_name: "client.test".to_string(),
+            port,
+            local: LocalAddresses { v4: None, v6: None },
+            families: Families::OnlyIpv4,
+            allow_loopback: true,
+            own_addresses: Vec::new(),
+            connect_timeout: minute,
+            timeouts: Timeouts {
+                greeting: minute,
+                command: minute,
+                block: minute,
+                submission: minute,
+            },
+            pool_out: recorded.address.clone().recipient(),
+            pool_in: recorded.address.clone().recipient(),
+        };
+        let memory = Arc::new(MemorySpool::new());
+        let spool: Arc<dyn Spool> = memory.clone();
+        let now = clock.now();
+        let id = EnvelopeId::new(now, &mut dice());
+        let people = vec![recipient("b@peer.test")];
+        let key = DestinationKey::of_host(&people[0].address);
+        let batches = vec![(key, people)];
+        let accepted = Accepted { envelope: envelope(id, now), batches, undecided: false };
+        spool.accept(accepted, body()).await.unwrap();
+        let boot = Boot { node: "mx".into(), number: 1 };
+        let terms = Terms { boot, serial: 1, now, span: minute };
+        let batch = BatchId { envelope: id, index: 0 };
+        let taken = spool.take(batch, terms, Plan::default(), 1).await.unwrap().unwrap();
+        let work = work(taken, &spool, &recorded.address);
+        let recipients = work.recipients.clone();
+        let mut ports = RemotePorts::new(Arc::new(network), work, clock, silent());
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut live = ports.connect(None, address, TlsDemand::Opportunistic).await.unwrap();
+        if fails {
+            memory.break_down("no space is left");
+        }
+        let mut done = ports.transact(&mut live, &recipients).await;
+        assert_eq!(done.in_sync, !fails);
+        ports.release(live, done.in_sync).await;
+        (done.fates.remove(0).1, if fails { peer.await.unwrap() } else { String::new() })
+    }
+
+    #[test]
+    fn without_a_word_in_the_journal_nothing_is_sent_and_nobody_blamed() {
+        with_actors(async {
+            let (fate, _) = fate(false).await;
+            assert!(matches!(fate, Fate::Taken(_)), "{fate:?}");
+        });
+        with_actors(async {
+            let (fate, heard) = fate(true).await;
+            assert!(heard.contains("DATA") && !heard.contains("\r\n.\r\n"), "{heard}");
+            let Fate::Refused(failure) = fate else { panic!("{fate:?}") };
+            assert_eq!(failure.cause, Cause::OwnResources);
+            assert!(matches!(failure.outcome(), Outcome::Postponed(_)));
+        });
+    }
+}
