@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Addr, Context, Handler, MessageResult, System};
 use slog::{Discard, Logger, o};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 
@@ -112,10 +111,7 @@ impl Handler<Deliver> for Recorder {
             dsn_passed_on: true,
             reach: Reach::Server,
         };
-        Handle::current().spawn(async move {
-            let log = silent();
-            finish_all(message, Outcome::Delivered(receipt), &SessionFacts::default(), &log).await;
-        });
+        finish_all(message, &Outcome::Delivered(receipt), SessionFacts::default());
         MessageResult(Ok::<(), Busy>(()))
     }
 }

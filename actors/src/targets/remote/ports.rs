@@ -413,6 +413,7 @@ mod tests {
 
     use posthaste_edge::clock::dice;
     use posthaste_edge::spool::{MemorySpool, Spool};
+    use posthaste_mail::attempt::addressee::addressees;
     use posthaste_mail::envelope::EnvelopeId;
     use posthaste_mail::queue::lease::Boot;
     use posthaste_mail::queue::ledger::Terms;
@@ -464,6 +465,7 @@ mod tests {
             allow_loopback: true,
             own_addresses: Vec::new(),
             connect_timeout: minute,
+            reuse_limit: 10,
             timeouts: Timeouts {
                 greeting: minute,
                 command: minute,
@@ -487,14 +489,14 @@ mod tests {
         let batch = BatchId { envelope: id, index: 0 };
         let taken = spool.take(batch, terms, Plan::default(), 1).await.unwrap().unwrap();
         let work = work(taken, &spool, &recorded.address);
-        let recipients = work.recipients.clone();
+        let named = addressees(&work.recipients);
         let mut ports = RemotePorts::new(Arc::new(network), work, clock, silent());
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let mut live = ports.connect(None, address, TlsDemand::Opportunistic).await.unwrap();
         if fails {
             memory.break_down("no space is left");
         }
-        let mut done = ports.transact(&mut live, &recipients).await;
+        let mut done = ports.transact(&mut live, &named).await;
         assert_eq!(done.in_sync, !fails);
         ports.release(live, done.in_sync).await;
         (done.fates.remove(0).1, if fails { peer.await.unwrap() } else { String::new() })
