@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod exit;
 mod failure;
+mod heap;
 mod show;
 
 use std::io::{self, IsTerminal};
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use crate::cli::Console;
 
 fn main() -> ExitCode {
+    heap::bound_arenas();
     // What people read has colours; https://no-color.org switches them off.
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let colour = wanted && io::stdout().is_terminal();
