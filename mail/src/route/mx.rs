@@ -7,8 +7,8 @@ use crate::dice::Dice;
 use crate::lookup::{Absence, Lookup};
 use crate::outcome::{Cause, Failure};
 
-/// More records than any honest domain has are cut off.
-const MOST_RECORDS: usize = 100;
+/// More hosts than any honest domain has are cut off, the least preferred first.
+const MOST_CANDIDATES: usize = 100;
 
 /// One MX record as it came from DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +62,7 @@ pub fn exchangers(
         }
         Lookup::Found { value, authentic } if value.is_empty() => Ok(implicit(domain, authentic)),
         Lookup::Found { value, authentic } => {
-            let usable: Vec<Candidate> =
-                value.iter().take(MOST_RECORDS).filter_map(usable).collect();
+            let usable: Vec<Candidate> = value.iter().filter_map(usable).collect();
             if usable.is_empty() {
                 let text = format!("domain {domain} has no usable MX record");
                 return Err(Failure::new(Cause::NoAddress, text));
@@ -102,15 +101,16 @@ fn usable(record: &MxRecord) -> Option<Candidate> {
 fn in_order(mut candidates: Vec<Candidate>, dice: &mut Dice) -> Vec<Candidate> {
     dice.shuffle(&mut candidates);
     candidates.sort_by_key(|c| c.preference); // stable: equal ones stay shuffled
-    let mut seen = Vec::new();
-    candidates.retain(|c| {
-        let new = !seen.contains(&c.host);
-        if new {
-            seen.push(c.host.clone());
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        if kept.len() == MOST_CANDIDATES {
+            break;
         }
-        new
-    });
-    candidates
+        if !kept.iter().any(|k| k.host == candidate.host) {
+            kept.push(candidate);
+        }
+    }
+    kept
 }
 
 /// RFC 5321 §5.1: if we are in the list, we and everyone not better than us are left out.
@@ -201,9 +201,12 @@ mod tests {
 
     #[test]
     fn hostile_numbers_are_cut() {
-        let many: Vec<(u16, String)> = (0..5000u16).map(|i| (i, format!("mx{i}.test."))).collect();
+        // The best ones come last in the answer, and are kept.
+        let many: Vec<(u16, String)> =
+            (0..5000u16).rev().map(|i| (i, format!("mx{i}.test."))).collect();
         let many: Vec<(u16, &str)> = many.iter().map(|(p, h)| (*p, h.as_str())).collect();
-        assert_eq!(hosts(&many).len(), 100);
+        let best: Vec<String> = (0..100).map(|i| format!("mx{i}.test")).collect();
+        assert_eq!(hosts(&many), best);
     }
 
     #[test]
