@@ -71,6 +71,8 @@ pub enum Cause {
     UnknownAfterDot,
     DnsFailed,
     AddressLookupFailed,
+    /// The domain, or a mail exchanger, is an alias that leads to no other name.
+    AliasLoop,
     NoSuchDomain,
     NullMx,
     NoAddress,
@@ -134,7 +136,7 @@ impl Cause {
             Cause::Unreachable => (451, Enhanced(4, 4, 1), Temporary),
             Cause::UnknownAfterDot => (451, Enhanced(4, 4, 2), Temporary),
             Cause::DnsFailed => (451, Enhanced(4, 4, 3), Temporary),
-            Cause::AddressLookupFailed => (451, Enhanced(4, 4, 4), Temporary),
+            Cause::AddressLookupFailed | Cause::AliasLoop => (451, Enhanced(4, 4, 4), Temporary),
             Cause::NoSuchDomain => (550, Enhanced(5, 1, 2), Permanent),
             // RFC 7505 §4: 556 5.1.10.
             Cause::NullMx => (556, Enhanced(5, 1, 10), Permanent),
@@ -183,6 +185,7 @@ impl Cause {
             Cause::UnknownAfterDot => "unknown-after-dot",
             Cause::DnsFailed => "dns",
             Cause::AddressLookupFailed => "address-lookup",
+            Cause::AliasLoop => "alias-loop",
             Cause::NoSuchDomain => "no-such-domain",
             Cause::NullMx => "null-mx",
             Cause::NoAddress => "no-address",
@@ -393,6 +396,7 @@ mod tests {
         Cause::UnknownAfterDot,
         Cause::DnsFailed,
         Cause::AddressLookupFailed,
+        Cause::AliasLoop,
         Cause::NoSuchDomain,
         Cause::NullMx,
         Cause::NoAddress,

@@ -1,29 +1,36 @@
-//! DNS: three-valued answers, with the AD bit where it means something.
+//! DNS: answers that say what is known, with the AD bit where it means something.
 //!
 //! The servers are walked in order, one pool each: SERVFAIL, refusals and silence go to the next, an answer (also NXDOMAIN) ends the
-//! walk. The AD bit is asked for in every query and believed from loopback resolvers only; nothing is validated here.
+//! walk. The AD bit is asked for in every query and believed from loopback resolvers only; nothing is validated here. Aliases are
+//! followed; what comes from strangers is bounded in number, size and time.
 
+mod alias;
 mod cache;
 mod server;
+mod system;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use posthaste_mail::address::Domain;
 use posthaste_mail::lookup::{Absence, Lookup};
+use posthaste_mail::route::addresses::HostAddresses;
 use posthaste_mail::route::mx::MxRecord;
 
 use crate::clock::Clock;
+use alias::Chain;
 use cache::Cache;
-use server::Server;
+use server::{Patience, Server};
+use system::{ResolvConf, Said};
 
 /// No lookup takes longer, whatever the servers do.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
-/// CNAME hops followed.
-const MOST_ALIASES: usize = 16;
+/// How long a server named by the configuration is waited for.
+const PATIENCE: Patience = Patience { round: Duration::from_secs(3), rounds: 2 };
 
 /// The resolver cannot be set up.
 #[derive(Clone, Debug)]
@@ -41,7 +48,10 @@ impl std::error::Error for NoResolver {}
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Records {
-        records: Vec<Record>,
+        /// Aliases from the name that was asked for to the one that is meant.
+        hops: Vec<Name>,
+        /// Those of that name, at most a hundred. None: it has to be asked for.
+        records: Vec<RData>,
         authentic: bool,
         life: Duration,
     },
@@ -51,6 +61,8 @@ pub(crate) enum Answer {
         life: Duration,
     },
     Failed(String),
+    /// The aliases lead nowhere.
+    Looping(String),
     /// The server could not be asked: nothing is known of the name, nor of its servers.
     Unasked(String),
 }
@@ -60,7 +72,10 @@ pub(crate) enum Answer {
 pub struct Resolver(Arc<Inner>);
 
 struct Inner {
-    servers: Vec<Server>,
+    /// A lookup keeps those it began with.
+    servers: Mutex<Arc<[Server]>>,
+    /// Where the servers were read, if they were.
+    system: Option<ResolvConf>,
     cache: Cache,
     clock: Clock,
 }
@@ -68,34 +83,50 @@ struct Inner {
 impl Resolver {
     /// Asks these servers, in this order.
     pub fn new(servers: &[SocketAddr], clock: Clock) -> Result<Resolver, NoResolver> {
-        let servers: Result<Vec<Server>, NoResolver> =
-            servers.iter().map(|address| Server::new(*address)).collect();
-        let servers = servers?;
+        Resolver::asking(each(servers, PATIENCE)?, None, clock)
+    }
+
+    /// Asks the servers of `/etc/resolv.conf`, as long as it says and whatever it becomes.
+    pub fn system(clock: Clock) -> Result<Resolver, NoResolver> {
+        Resolver::system_at(PathBuf::from("/etc/resolv.conf"), clock)
+    }
+
+    fn system_at(path: PathBuf, clock: Clock) -> Result<Resolver, NoResolver> {
+        let (file, said) = ResolvConf::open(path, clock.now())?;
+        Resolver::asking(as_said(&said)?, Some(file), clock)
+    }
+
+    fn asking(
+        servers: Arc<[Server]>,
+        system: Option<ResolvConf>,
+        clock: Clock,
+    ) -> Result<Resolver, NoResolver> {
         if servers.is_empty() {
             return Err(NoResolver("no server is named".to_string()));
         }
-        Ok(Resolver(Arc::new(Inner { servers, cache: Cache::default(), clock })))
+        let inner = Inner { servers: Mutex::new(servers), system, cache: Cache::default(), clock };
+        Ok(Resolver(Arc::new(inner)))
     }
 
-    /// Asks the servers of `/etc/resolv.conf`; without any, the one on this machine (resolv.conf(5)).
-    pub fn system(clock: Clock) -> Result<Resolver, NoResolver> {
-        let (config, _) = hickory_resolver::system_conf::read_system_conf()
-            .map_err(|e| NoResolver(format!("reading /etc/resolv.conf: {e}")))?;
-        let mut servers: Vec<SocketAddr> = config
-            .name_servers()
-            .iter()
-            .map(|s| SocketAddr::new(s.ip, s.connections.first().map_or(53, |c| c.port)))
-            .collect();
-        servers.dedup();
-        if servers.is_empty() {
-            servers.push(SocketAddr::from(([127, 0, 0, 1], 53)));
+    /// The servers asked now, and whether their AD bit counts.
+    pub fn servers(&self) -> Vec<(SocketAddr, bool)> {
+        self.now().iter().map(|s| (s.address(), s.is_trusted())).collect()
+    }
+
+    fn now(&self) -> Arc<[Server]> {
+        Arc::clone(&self.0.servers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The servers for one lookup. Laptops and containers change theirs while the daemon runs.
+    async fn current(&self) -> Arc<[Server]> {
+        let Some(file) = &self.0.system else { return self.now() };
+        if let Some(said) = file.changed(self.0.clock.now()).await
+            && let Ok(servers) = as_said(&said)
+        {
+            *self.0.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+            self.0.cache.clear(); // others may know other names, and vouch for more or for less
         }
-        Resolver::new(&servers, clock)
-    }
-
-    /// The servers asked, and whether their AD bit counts.
-    pub fn servers(&self) -> impl Iterator<Item = (SocketAddr, bool)> + '_ {
-        self.0.servers.iter().map(|s| (s.address(), s.is_trusted()))
+        self.now()
     }
 
     pub async fn mx(&self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
@@ -109,8 +140,8 @@ impl Resolver {
         .await
     }
 
-    /// Addresses of both families, as DNS ordered them, alternating, IPv6 first. One family is enough if the other cannot be known.
-    pub async fn addresses(&self, host: &Domain, families: Families) -> Lookup<Vec<IpAddr>> {
+    /// Addresses of both families, as DNS ordered them, alternating, IPv6 first. Both are asked for at once.
+    pub async fn addresses(&self, host: &Domain, families: Families) -> Lookup<HostAddresses> {
         let v4 = async {
             self.records(host, RecordType::A, |data| match data {
                 RData::A(a) => Some(IpAddr::V4(a.0)),
@@ -129,7 +160,7 @@ impl Resolver {
             .await
         };
         let (v4, v6) = tokio::join!(v4, v6);
-        merge(v6, v4)
+        HostAddresses::of(v6, v4)
     }
 
     async fn records<T>(
@@ -142,50 +173,57 @@ impl Resolver {
             return Lookup::Failed(format!("{domain} is not a name DNS can carry"));
         };
         name.set_fqdn(true);
-        match tokio::time::timeout(LONGEST_LOOKUP, self.chase(name, kind)).await {
-            Err(_) => Lookup::Failed("no answer in time".to_string()),
-            Ok(Answer::Failed(why)) => Lookup::Failed(why),
-            Ok(Answer::Unasked(why)) => Lookup::Unasked(why),
-            Ok(Answer::Absent { absence, authentic, .. }) => Lookup::Absent { absence, authentic },
-            Ok(Answer::Records { records, authentic, .. }) => {
-                let value = records.iter().filter_map(|r| read(&r.data)).collect();
-                Lookup::Found { value, authentic }
-            }
-        }
+        let lookup = tokio::time::timeout(LONGEST_LOOKUP, self.chase(name, kind));
+        let end = lookup.await.unwrap_or_else(|_| Lookup::Failed("no answer in time".to_string()));
+        end.map(|records| records.iter().filter_map(read).collect())
     }
 
     /// Follows the chain of aliases across answers; the whole is authentic only if every part is.
-    async fn chase(&self, mut name: Name, kind: RecordType) -> Answer {
+    async fn chase(&self, name: Name, kind: RecordType) -> Lookup<Vec<RData>> {
+        let servers = self.current().await;
+        let mut chain = Chain::new(name);
         let mut all_authentic = true;
-        for _ in 0..MOST_ALIASES {
-            match self.ask(&name, kind).await {
-                Answer::Records { records, authentic, life } => {
+        loop {
+            match self.ask(&servers, chain.end(), kind).await {
+                Answer::Records { hops, records, authentic, .. } => {
                     all_authentic &= authentic;
-                    let (end, found) = follow(&name, kind, &records);
-                    if !found.is_empty() {
-                        return Answer::Records { records: found, authentic: all_authentic, life };
+                    for hop in hops {
+                        if let Err(why) = chain.add(hop) {
+                            return Lookup::Looping(why);
+                        }
                     }
-                    if end == name {
-                        return Answer::Failed(format!("answer for {name} names something else"));
+                    if !records.is_empty() {
+                        let authentic = all_authentic;
+                        return Lookup::Found {
+                            value: records,
+                            authentic,
+                            canonical: canonical(&chain),
+                        };
                     }
-                    name = end;
+                    // Bounded: an answer without records has a hop, and the chain takes no more than sixteen.
                 }
-                Answer::Absent { absence, authentic, life } => {
-                    return Answer::Absent { absence, authentic: authentic && all_authentic, life };
+                Answer::Absent { absence, authentic, .. } => {
+                    return Lookup::Absent { absence, authentic: authentic && all_authentic };
                 }
-                no_answer @ (Answer::Failed(_) | Answer::Unasked(_)) => return no_answer,
+                Answer::Failed(why) => return Lookup::Failed(why),
+                Answer::Looping(why) => return Lookup::Looping(why),
+                Answer::Unasked(why) => return Lookup::Unasked(why),
             }
         }
-        Answer::Failed("too many aliases, or a loop of them".to_string())
     }
 
-    async fn ask(&self, name: &Name, kind: RecordType) -> Answer {
-        let now = self.0.clock.now();
-        if let Some(answer) = self.0.cache.get(name, kind, now) {
+    async fn ask(&self, servers: &[Server], name: &Name, kind: RecordType) -> Answer {
+        if let Some(answer) = self.0.cache.get(name, kind, self.0.clock.now()) {
             return answer;
         }
+        let answer = self.walk(servers, name, kind).await;
+        self.0.cache.put(name, kind, &answer, self.0.clock.now());
+        answer
+    }
+
+    async fn walk(&self, servers: &[Server], name: &Name, kind: RecordType) -> Answer {
         let (mut trouble, mut asked) = (String::new(), false);
-        for server in &self.0.servers {
+        for server in servers {
             let answer = server.ask(name, kind, &self.0.clock).await;
             asked |= !matches!(answer, Answer::Unasked(_));
             match answer {
@@ -195,14 +233,25 @@ impl Resolver {
                     }
                     trouble += &format!("{} from {}", why, server.address());
                 }
-                answer => {
-                    self.0.cache.put(name, kind, &answer, now);
-                    return answer;
-                }
+                answer => return answer,
             }
         }
         if asked { Answer::Failed(trouble) } else { Answer::Unasked(trouble) }
     }
+}
+
+fn each(servers: &[SocketAddr], patience: Patience) -> Result<Arc<[Server]>, NoResolver> {
+    let patience = patience.within(LONGEST_LOOKUP, servers.len());
+    servers.iter().map(|address| Server::new(*address, patience)).collect()
+}
+
+fn as_said(said: &Said) -> Result<Arc<[Server]>, NoResolver> {
+    each(&said.servers, Patience { round: said.timeout, rounds: said.attempts })
+}
+
+/// The name at the end of the aliases, if there are any and it can be a host's.
+fn canonical(chain: &Chain) -> Option<Domain> {
+    chain.hops().last().and_then(|end| Domain::parse(&end.to_ascii()).ok())
 }
 
 /// Which address families are used.
@@ -212,69 +261,5 @@ pub enum Families {
     OnlyIpv4,
 }
 
-/// Follows CNAMEs inside one answer; records of other owners are ignored.
-fn follow(start: &Name, kind: RecordType, records: &[Record]) -> (Name, Vec<Record>) {
-    let mut name = start.clone();
-    for _ in 0..MOST_ALIASES {
-        let own = |r: &&Record| r.name == name;
-        let found: Vec<Record> =
-            records.iter().filter(own).filter(|r| r.record_type() == kind).cloned().collect();
-        if !found.is_empty() {
-            return (name, found);
-        }
-        let alias = records.iter().filter(own).find_map(|r| match &r.data {
-            RData::CNAME(target) => Some(target.0.clone()),
-            _ => None,
-        });
-        match alias {
-            Some(target) => name = target,
-            None => break,
-        }
-    }
-    (name, Vec::new())
-}
-
-/// Both families into one list, alternating; a family that could not be looked up counts only if the other has nothing.
-fn merge(first: Lookup<Vec<IpAddr>>, second: Lookup<Vec<IpAddr>>) -> Lookup<Vec<IpAddr>> {
-    match (first, second) {
-        (Lookup::Found { value: a, authentic: x }, Lookup::Found { value: b, authentic: y }) => {
-            let mut merged = Vec::with_capacity(a.len() + b.len());
-            let (mut a, mut b) = (a.into_iter(), b.into_iter());
-            loop {
-                match (a.next(), b.next()) {
-                    (None, None) => break,
-                    (one, other) => merged.extend(one.into_iter().chain(other)),
-                }
-            }
-            Lookup::Found { value: merged, authentic: x && y }
-        }
-        (found @ Lookup::Found { .. }, _) | (_, found @ Lookup::Found { .. }) => found,
-        (failed @ Lookup::Failed(_), _) | (_, failed @ Lookup::Failed(_)) => failed,
-        (unasked @ Lookup::Unasked(_), _) | (_, unasked @ Lookup::Unasked(_)) => unasked,
-        (absent, Lookup::Absent { .. }) => absent,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(last: &[u8]) -> Lookup<Vec<IpAddr>> {
-        Lookup::found(last.iter().map(|l| IpAddr::from([192, 0, 2, *l])).collect())
-    }
-
-    #[test]
-    fn families_alternate() {
-        assert_eq!(merge(found(&[1, 2]), found(&[11, 12, 13])), found(&[1, 11, 2, 12, 13]));
-    }
-
-    #[test]
-    fn one_family_is_enough() {
-        let failed = Lookup::Failed("SERVFAIL".to_string());
-        let absent = Lookup::absent(Absence::NoSuchRecord);
-        assert_eq!(merge(failed.clone(), found(&[1])), found(&[1]));
-        assert_eq!(merge(found(&[1]), absent.clone()), found(&[1]));
-        assert_eq!(merge(failed.clone(), absent.clone()), failed); // it may exist: not known
-        assert_eq!(merge(absent.clone(), absent.clone()), absent);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use crate::attempt::addressee::Addressee;
 use crate::attempt::ladder::TlsDemand;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
+use crate::route::addresses::HostAddresses;
 use crate::route::mx::MxRecord;
 use crate::wire::client::transaction::Fate;
 
@@ -47,7 +48,7 @@ pub trait Ports: Send {
     fn mx(&mut self, domain: &Domain) -> impl Future<Output = Lookup<Vec<MxRecord>>> + Send;
 
     /// Addresses of a host in the order of trial, both families.
-    fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<Vec<IpAddr>>> + Send;
+    fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<HostAddresses>> + Send;
 
     /// An idle session of this destination that passes today's policies.
     fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;

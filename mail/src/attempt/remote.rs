@@ -18,6 +18,7 @@ use crate::dice::Dice;
 use crate::envelope::{Envelope, Recipient, TlsWish};
 use crate::lookup::Lookup;
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
+use crate::route::addresses::addresses_of;
 use crate::route::destination::DestinationKey;
 use crate::route::mx::{Candidate, exchangers};
 use crate::wire::client::transaction::Fate;
@@ -261,7 +262,7 @@ impl Run {
         for candidate in equals.iter().take(MOST_OF_A_KIND) {
             let answer = ports.addresses(&candidate.host).await;
             if let Lookup::Found { value, .. } = &answer
-                && value.iter().any(|address| ports.is_own(*address))
+                && value.list.iter().any(|address| ports.is_own(*address))
             {
                 return Next::Nobody;
             }
@@ -275,9 +276,13 @@ impl Run {
                 continue;
             }
             match addresses_of(host, answer, implicit) {
-                Ok(addresses) => {
-                    if self.host(host, &addresses, ports).await == Next::Nobody {
+                Ok(found) => {
+                    if self.host(host, &found.list, ports).await == Next::Nobody {
                         return Next::Nobody;
+                    }
+                    // Addresses that are not known cannot be asked: whoever is left without a verdict waits for them.
+                    if let Some(trouble) = found.trouble(host).filter(|_| !self.stop) {
+                        self.troubles.push(trouble);
                     }
                 }
                 Err(failure) => self.troubles.push(failure),
@@ -556,27 +561,6 @@ fn may_be_about_our_address(failure: &Failure) -> bool {
     failure.cause == Cause::Refused(Stage::Mail)
         && failure.class() == Class::Permanent
         && failure.status.1 == 7
-}
-
-/// The addresses of an exchanger, or why there are none.
-fn addresses_of(
-    host: &Domain,
-    answer: Lookup<Vec<IpAddr>>,
-    implicit: bool,
-) -> Result<Vec<IpAddr>, Failure> {
-    let because = |why: &str| format!("looking up addresses of {host}: {why}");
-    match answer {
-        Lookup::Found { value, .. } if !value.is_empty() => Ok(value),
-        Lookup::Found { .. } | Lookup::Absent { .. } => {
-            let text = match implicit {
-                true => format!("{host} has neither MX nor address records"),
-                false => format!("MX host {host} has no address"),
-            };
-            Err(Failure::new(Cause::NoAddress, text))
-        }
-        Lookup::Failed(why) => Err(Failure::new(Cause::AddressLookupFailed, because(&why))),
-        Lookup::Unasked(why) => Err(Failure::new(Cause::OwnResources, because(&why))),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Where mail goes: destinations, MX order, forwarding endpoints.
+//! Where mail goes: destinations, MX order, addresses of hosts, forwarding endpoints.
 
+pub mod addresses;
 pub mod destination;
 pub mod mx;

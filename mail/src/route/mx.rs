@@ -47,6 +47,9 @@ pub fn exchangers(
         Lookup::Failed(why) => {
             Err(Failure::new(Cause::DnsFailed, format!("looking up MX of {domain}: {why}")))
         }
+        Lookup::Looping(why) => {
+            Err(Failure::new(Cause::AliasLoop, format!("looking up MX of {domain}: {why}")))
+        }
         Lookup::Unasked(why) => {
             Err(Failure::new(Cause::OwnResources, format!("looking up MX of {domain}: {why}")))
         }
@@ -60,8 +63,10 @@ pub fn exchangers(
         Lookup::Found { value, .. } if is_null_mx(&value) => {
             Err(Failure::new(Cause::NullMx, format!("domain {domain} does not accept mail")))
         }
-        Lookup::Found { value, authentic } if value.is_empty() => Ok(implicit(domain, authentic)),
-        Lookup::Found { value, authentic } => {
+        Lookup::Found { value, authentic, .. } if value.is_empty() => {
+            Ok(implicit(domain, authentic))
+        }
+        Lookup::Found { value, authentic, .. } => {
             let usable: Vec<Candidate> = value.iter().filter_map(usable).collect();
             if usable.is_empty() {
                 let text = format!("domain {domain} has no usable MX record");
@@ -222,5 +227,7 @@ mod tests {
         assert!(unasked.is_no_attempt()); // our own fault never counts
         let failed = ask(Lookup::Failed("SERVFAIL".into())).unwrap_err();
         assert_eq!((failed.code, failed.status.to_string().as_str()), (451, "4.4.3"));
+        let looping = ask(Lookup::Looping("the aliases come back".into())).unwrap_err();
+        assert_eq!((looping.code, looping.status.to_string().as_str()), (451, "4.4.4"));
     }
 }

@@ -24,6 +24,7 @@ use posthaste_mail::level::{MxLevel, TlsLevel};
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, Remote, SessionFacts};
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
+use posthaste_mail::route::addresses::{HostAddresses, Missing};
 use posthaste_mail::route::mx::MxRecord;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::Fate;
@@ -239,8 +240,9 @@ impl Ports for RemotePorts {
         self.network.resolver.mx(domain).await
     }
 
-    async fn addresses(&mut self, host: &Domain) -> Lookup<Vec<IpAddr>> {
-        self.network.resolver.addresses(host, self.network.families).await
+    async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
+        let found = self.network.resolver.addresses(host, self.network.families).await;
+        found.map(|found| missing_only_what_is_used(found, self.network.local))
     }
 
     async fn check_out(&mut self) -> Option<Live> {
@@ -404,6 +406,12 @@ impl Ports for RemotePorts {
     }
 }
 
+/// Nobody waits for addresses that `local_ip` would not let us dial.
+fn missing_only_what_is_used(found: HostAddresses, local: LocalAddresses) -> HostAddresses {
+    let is_used = |missing: &Missing| local.for_peer(missing.family.unspecified()).is_ok();
+    HostAddresses { missing: found.missing.filter(is_used), ..found }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -419,6 +427,7 @@ mod tests {
     use posthaste_mail::queue::ledger::Terms;
     use posthaste_mail::queue::record::Accepted;
     use posthaste_mail::queue::schedule::Plan;
+    use posthaste_mail::route::addresses::Family;
     use posthaste_mail::route::destination::DestinationKey;
 
     use super::*;
@@ -515,5 +524,19 @@ mod tests {
             assert_eq!(failure.cause, Cause::OwnResources);
             assert!(matches!(failure.outcome(), Outcome::Postponed(_)));
         });
+    }
+
+    #[test]
+    fn a_family_that_may_not_be_dialled_is_not_missed() {
+        let only_four = LocalAddresses { v4: Some(Ipv4Addr::LOCALHOST), v6: None };
+        for (family, local, missed) in [
+            (Family::Ipv6, only_four, false),
+            (Family::Ipv4, only_four, true),
+            (Family::Ipv6, LocalAddresses::default(), true), // the system chooses
+        ] {
+            let missing = Some(Missing { family, why: "SERVFAIL".to_string() });
+            let found = HostAddresses { missing, ..HostAddresses::default() };
+            assert_eq!(missing_only_what_is_used(found, local).missing.is_some(), missed);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::address::{Mailbox, ReversePath};
 use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route};
 use crate::lookup::Absence;
 use crate::outcome::Remote;
+use crate::route::addresses::{Family, HostAddresses, Missing};
 use crate::route::mx::MxRecord;
 use crate::time::Timestamp;
 use crate::wire::reply::Reply;
@@ -66,6 +67,8 @@ type Addresses = Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>;
 struct World {
     mx: Lookup<Vec<MxRecord>>,
     addresses: Addresses,
+    /// One family of every host cannot be looked up.
+    missing_family: bool,
     connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
     /// Fates by transaction; when it runs out everything is taken.
     fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
@@ -100,6 +103,7 @@ impl Default for World {
         World {
             mx: mx(&[(10, "mx1.test.")]),
             addresses: Box::new(|_| Lookup::found(vec![ip(1)])),
+            missing_family: false,
             connect: Box::new(|_| Ok(())),
             fates: VecDeque::new(),
             idle: false,
@@ -161,8 +165,14 @@ impl Ports for World {
     async fn mx(&mut self, _: &Domain) -> Lookup<Vec<MxRecord>> {
         self.mx.clone()
     }
-    async fn addresses(&mut self, host: &Domain) -> Lookup<Vec<IpAddr>> {
-        (self.addresses)(host.ascii())
+    async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
+        let why = "SERVFAIL".to_string();
+        let missing = self.missing_family.then_some(Missing { family: Family::Ipv6, why });
+        (self.addresses)(host.ascii()).map(|list| HostAddresses {
+            list,
+            missing,
+            ..HostAddresses::default()
+        })
     }
     async fn check_out(&mut self) -> Option<Line> {
         let line =
@@ -254,6 +264,37 @@ fn lookups_that_fail() {
         _ => Lookup::Failed("timeout".into()),
     };
     assert_eq!(World { addresses: Box::new(unknown), ..two() }.run().code(), "deferred 4.4.4");
+}
+
+#[test]
+fn alias_loops_are_temporary() {
+    let circle = || Lookup::Looping("the aliases of a.test come back to a.test".into());
+    assert_eq!(World { mx: circle(), ..World::default() }.run().code(), "deferred 4.4.4");
+    let at_first = |host: &str| match host {
+        "mx1.test" => Lookup::Looping("the aliases come back".into()),
+        _ => Lookup::absent(Absence::NoSuchName),
+    };
+    assert_eq!(World { addresses: Box::new(at_first), ..two() }.run().code(), "deferred 4.4.4");
+}
+
+#[test]
+fn a_family_that_could_not_be_looked_up_keeps_the_verdict_open() {
+    let no = |_| Err(Failure::refused(Stage::Greeting, 554, None, "no mail here"));
+    let world = World { missing_family: true, connect: Box::new(no), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.4.4", 2));
+    // A trouble with an address that was there tells more.
+    let down = |_| Err(Failure::new(Cause::Unreachable, "down"));
+    let world = World { missing_family: true, connect: Box::new(down), ..two() }.run();
+    assert_eq!(world.code(), "deferred 4.4.1");
+    // With a verdict nobody asks for the other family.
+    assert_eq!(World { missing_family: true, ..two() }.run().code(), "delivered");
+    let refusal: Box<dyn Fn(u32) -> Fate + Send> = Box::new(|_| refused(Stage::Rcpt, 550));
+    let fates = VecDeque::from([refusal]);
+    assert_eq!(World { missing_family: true, fates, ..two() }.run().code(), "failed 5.0.0");
+    // Called off by ourselves: that does not count, whatever was missing.
+    let off = |_| Err(Failure::new(Cause::Suspended, "called off"));
+    let world = World { missing_family: true, connect: Box::new(off), ..two() }.run();
+    assert_eq!(world.code(), "postponed 4.3.2");
 }
 
 #[test]
