@@ -6,6 +6,7 @@
 
 mod alias;
 mod cache;
+mod reserved;
 mod server;
 mod system;
 
@@ -213,6 +214,9 @@ impl Resolver {
     }
 
     async fn ask(&self, servers: &[Server], name: &Name, kind: RecordType) -> Answer {
+        if let Some(answer) = reserved::answer(name, kind) {
+            return answer;
+        }
         if let Some(answer) = self.0.cache.get(name, kind, self.0.clock.now()) {
             return answer;
         }

@@ -208,6 +208,35 @@ async fn that_nobody_could_be_asked_is_not_believed_at_all() {
     }
 }
 
+#[tokio::test]
+async fn reserved_names_are_not_asked_for() {
+    let fake = Fake::start(|asked, _| match asked {
+        "alias.test." => (ResponseCode::NoError, vec![alias("alias.test.", "x.localhost.")]),
+        _ => (ResponseCode::ServFail, vec![]),
+    });
+    let resolver = resolver(&fake, &clock());
+    let loopback = ["::1", "127.0.0.1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+    for local in ["localhost", "Mail.LocalHost"] {
+        let answer = resolver.addresses(&domain(local), Families::Both).await;
+        assert_eq!(answer.map(|found| found.list), Lookup::found(loopback.to_vec()));
+        let mx = resolver.mx(&domain(local)).await;
+        assert_eq!(mx, Lookup::absent(Absence::NoSuchRecord));
+    }
+    for none in ["invalid", "Example.INVALID"] {
+        let nothing = Lookup::absent(Absence::NoSuchName);
+        assert_eq!(resolver.addresses(&domain(none), Families::Both).await.map(|_| ()), nothing);
+        assert_eq!(resolver.mx(&domain(none)).await.map(|_| ()), nothing);
+    }
+    assert_eq!(fake.asked(), 0);
+    // Nor when an alias leads there.
+    let answer = resolver.addresses(&domain("alias.test"), Families::Both).await;
+    assert!(matches!(answer, Lookup::Found { value, .. } if value.list == loopback));
+    assert_eq!(fake.asked(), 2);
+    // A name that only looks like one is asked for.
+    let answer = resolver.mx(&domain("notlocalhost")).await;
+    assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
+}
+
 fn write(file: &Path, text: &str) {
     std::fs::write(file, text).unwrap();
 }
