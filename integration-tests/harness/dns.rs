@@ -15,6 +15,8 @@ use hickory_resolver::proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
+use crate::harness::process::wait_until;
+
 /// Lives of records: short, so that a test can change its mind.
 const TTL: u32 = 1;
 /// RFC 5321 sets no bound; resolvers follow some ten.
@@ -53,6 +55,7 @@ pub struct Dns {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     stopped: Arc<AtomicBool>,
+    tcp_stopped: Arc<AtomicBool>,
 }
 
 impl Dns {
@@ -63,9 +66,10 @@ impl Dns {
         let stopped = Arc::new(AtomicBool::new(false));
         let (book, stop) = (Arc::clone(&zone), Arc::clone(&stopped));
         thread::spawn(move || serve_udp(&udp, &book, &stop));
-        let (book, stop) = (Arc::clone(&zone), Arc::clone(&stopped));
-        thread::spawn(move || serve_tcp(&tcp, &book, &stop));
-        Dns { address, zone, stopped }
+        let tcp_stopped = Arc::new(AtomicBool::new(false));
+        let (book, stop) = (Arc::clone(&zone), Arc::clone(&tcp_stopped));
+        thread::spawn(move || serve_tcp(tcp, &book, &stop));
+        Dns { address, zone, stopped, tcp_stopped }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -142,6 +146,15 @@ impl Dns {
         self
     }
 
+    /// From now on nobody listens for TCP, as behind a firewall that knows DNS by UDP only.
+    pub fn refuse_tcp(&self) -> &Dns {
+        self.tcp_stopped.store(true, Ordering::Release);
+        wait_until("nobody listens for TCP", Duration::from_secs(5), || {
+            TcpStream::connect(self.address).is_err() // the first one wakes the listener up
+        });
+        self
+    }
+
     /// Answers about the name carry the AD bit from now on.
     pub fn authentic(&self, owner: &str) -> &Dns {
         self.zone.lock().unwrap().authentic.push(lower(owner));
@@ -175,6 +188,7 @@ impl Dns {
 impl Drop for Dns {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);
+        self.tcp_stopped.store(true, Ordering::Release);
         drop(TcpStream::connect(self.address)); // wakes the listener up
         if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
             let _ = socket.send_to(&[], self.address);
@@ -194,7 +208,8 @@ fn serve_udp(socket: &UdpSocket, zone: &Mutex<Zone>, stopped: &AtomicBool) {
     }
 }
 
-fn serve_tcp(listener: &TcpListener, zone: &Arc<Mutex<Zone>>, stopped: &AtomicBool) {
+#[allow(clippy::needless_pass_by_value)] // closed when it returns
+fn serve_tcp(listener: TcpListener, zone: &Arc<Mutex<Zone>>, stopped: &AtomicBool) {
     for mut stream in listener.incoming().map_while(Result::ok) {
         if stopped.load(Ordering::Acquire) {
             return;

@@ -1,9 +1,8 @@
 //! Which host gets the mail, from what DNS says: RFC 5321 §5.1, RFC 7505.
 
-use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 
-use crate::harness::outbound::{AFTER_RETRIES, Outbound, SOON};
+use crate::harness::outbound::{Outbound, SOON};
 use crate::harness::sink::{Manners, Moment};
 
 #[test]
@@ -94,14 +93,9 @@ fn a_domain_that_does_not_exist_fails_at_once() {
 }
 
 #[test]
-fn a_broken_dns_is_waited_for() {
-    let outbound = Outbound::start("broken_dns");
-    let sink = outbound.sink("example.test");
-    outbound.dns.fails("example.test", RecordType::MX, ResponseCode::ServFail);
-    let id = outbound.send("user@example.test");
-    outbound.daemon.wait_for_trace(&id, "4.4.3", SOON);
-    assert_eq!(outbound.daemon.queued(), [id]);
-    outbound.dns.domain("example.test", sink.address().ip()); // repaired
-    sink.wait_for_recipient("user@example.test", AFTER_RETRIES);
-    assert_eq!(outbound.home.count(), 0);
+fn a_name_that_is_reserved_is_not_asked_for() {
+    let outbound = Outbound::start("reserved_name");
+    outbound.send("user@example.invalid");
+    outbound.assert_notified("user@example.invalid", "5.1.2"); // RFC 6761 §6.4
+    assert!(!outbound.dns.asked().iter().any(|asked| asked.name.ends_with("invalid")));
 }

@@ -1,6 +1,7 @@
 //! Behaviours, one a file. Those called `peers_*` are about the peers themselves, without the daemon.
 
 mod accepted_means_on_disk;
+mod broken_dns_never_bounces;
 mod check_reports_all_mistakes;
 mod crash_matrix;
 mod damaged_body;
