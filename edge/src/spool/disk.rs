@@ -403,6 +403,12 @@ impl Spool for DiskSpool {
     }
 
     fn import(&self, archived: Archived, body: Body) -> Ticket<bool> {
+        // Made ready, it would take the place of the body that is there: its file has the same name.
+        match self.store.get(Table::Envelope, &envelope_key(archived.envelope.id)) {
+            Ok(Some(_)) => return Box::pin(std::future::ready(Ok(false))),
+            Ok(None) => {}
+            Err(error) => return refused(error),
+        }
         let accepted = archived.accepted();
         let archived = Box::new(archived);
         self.bring_in(accepted, body, |incoming, call| Job::Import { incoming, archived, call })

@@ -129,7 +129,8 @@ impl Job {
                 call.finish(end);
             }
             Job::Import { incoming, call, .. } => {
-                let own = !matches!(call.value, Some(Ok(true)));
+                // When it is there already the file is the body of that one.
+                let own = matches!(call.value, Some(Err(_)));
                 settle_file(*incoming, keep && !own);
                 call.finish(end);
             }

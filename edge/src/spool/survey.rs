@@ -175,7 +175,11 @@ impl Survey {
         self.known = known;
         if replay.has_gaps() {
             // The numbers went on counting what is not there.
-            self.count(store)?;
+            let there = self.count(store)?;
+            self.known.extend(there);
+        } else if !tip.unchecked.is_empty() {
+            // The last check did not come to its end: what it brought back may end before this one looks for it.
+            self.known.extend(there(store)?);
         }
         self.checkpointed = tip.end.segment;
         Ok(())
@@ -227,6 +231,16 @@ impl Survey {
         self.checkpointed = self.next_segment;
         Ok(())
     }
+}
+
+/// The envelopes there are.
+fn there(shelf: &dyn Shelf) -> Result<HashSet<EnvelopeId>, SpoolError> {
+    let mut there = HashSet::new();
+    shelf.scan(Table::Envelope, Bound::Unbounded, Bound::Unbounded, &mut |key, _| {
+        there.extend(envelope_of(key));
+        Step::On
+    })?;
+    Ok(there)
 }
 
 fn fact<T: Serialize>(name: &[u8], value: &T) -> Result<(IVec, Write), SpoolError> {

@@ -10,6 +10,9 @@ use posthaste_mail::queue::record::BatchId;
 use posthaste_mail::queue::schedule::Plan;
 
 use super::disk::{DiskSpool, Fault, Options};
+use super::incoming::{Rows, place_of};
+use super::job::Job;
+use super::recovery::{Extent, Recovery};
 use super::suite::*;
 use super::{Counts, Findings, Spool, SpoolError};
 use crate::body::Body;
@@ -393,6 +396,64 @@ async fn an_end_that_only_the_log_tells_is_an_end() {
     let found = spool.check().unwrap();
     assert_eq!(found, Findings { requeued: vec![id(2), id(3)], ..nothing() });
     assert_consistent(&spool);
+}
+
+/// The process ends between the return of a message and the end of the check; the next one delivers it before the check is there again.
+#[tokio::test]
+async fn what_was_brought_back_and_ended_is_not_brought_back_again() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    for seed in 1..=2 {
+        accept(&spool, seed, &[1]).await;
+    }
+    drop(spool);
+    std::fs::remove_dir_all(scratch.path().join("db")).unwrap();
+    let spool = open(&scratch);
+    bring_back(&scratch, &spool, id(1));
+    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(1)]);
+    crash(&scratch, spool);
+    let spool = open(&scratch);
+    // As a check finds it whose look beside the segment was too early.
+    deliver(&spool, batch(1, 0), NOW).await;
+    settled(&spool).await;
+    for path in std::fs::read_dir(scratch.path().join("segments")).unwrap() {
+        let path = path.unwrap().path();
+        if path.extension().is_some() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(spool.check().unwrap().requeued, [id(2)]);
+    assert_eq!(spool.envelopes(None, 10).unwrap(), [id(2)]);
+    assert_consistent(&spool);
+}
+
+/// What the check does with one message.
+fn bring_back(scratch: &Scratch, spool: &DiskSpool, wanted: EnvelopeId) {
+    let path = segments(scratch).remove(0);
+    let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let content = std::fs::read(path).unwrap();
+    let records = segment::records(number, &content, 0);
+    let found = records.into_iter().find(|found| found.head.id == wanted).unwrap();
+    let accepted = serde_json::from_slice(found.envelope).unwrap();
+    let rows = Rows::new(&accepted, found.head.body_length).unwrap();
+    let mark = segment::Mark { segment: number, offset: found.offset };
+    let (place, _) = place_of(&found.head, mark);
+    let recovery = Box::new(Recovery { rows, place, mark, extent: Extent::Whole });
+    let brought = spool.ask_blocking(|call| Job::Recover { recovery, call });
+    assert_eq!(brought.recv().unwrap(), Ok(true));
+}
+
+#[tokio::test]
+async fn an_import_of_what_is_there_leaves_its_body_alone() {
+    let scratch = Scratch::new();
+    let spool = open(&scratch);
+    let large = || Body::memory(content(1, 2_000_000));
+    spool.accept(message(1, &[1]), large()).await.unwrap();
+    let (archived, _) = spool.archived(id(1)).unwrap().unwrap();
+    assert_eq!(spool.import(archived, large()).await, Ok(false));
+    settled(&spool).await;
+    assert!(content_of(&spool, 1) == content(1, 2_000_000));
+    assert_eq!(spool.check().unwrap(), nothing());
 }
 
 #[tokio::test]
