@@ -3,6 +3,8 @@
 //! For each point the daemon is started armed, is given messages of every fate one after the other, dies at the point, is started again
 //! and brings everything to its end. Then it is counted: accepted = delivered + notified, nothing is lost, and there is one copy too
 //! many at most, and only where the peer has taken what the journal does not know of (RFC 1047).
+//!
+//! Steps that a message takes only now and then are in `crash_of_orders`, `crash_of_decisions` and `crash_of_bringing_back`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -15,7 +17,7 @@ use crate::harness::outbound::{Outbound, SENDER};
 use crate::harness::process::wait_until;
 use crate::harness::sink::{Manners, Moment, Sink};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Longer than from one checkpoint to the next.
 const SLOW: Duration = Duration::from_secs(8);
 
@@ -23,7 +25,7 @@ const SLOW: Duration = Duration::from_secs(8);
 const IN_DOUBT: &[&str] =
     &["dot.answered", "wire.dot", "wire.reply", "outcome.staged", "settle.staged"];
 
-const QUEUE: &str = "max_parallelism 1
+pub const QUEUE: &str = "max_parallelism 1
     max_tries 1000
     initial_retry_time 100ms
     retry_time_scale 1.0
@@ -32,7 +34,8 @@ const QUEUE: &str = "max_parallelism 1
         deliver_to &mx
     }";
 
-const STEPS: &[&str] = &["staged", "written", "synced", "applied", "answered"];
+/// Of every group.
+pub const STEPS: &[&str] = &["staged", "written", "synced", "applied", "answered"];
 
 #[test]
 fn accepting() {
@@ -60,6 +63,17 @@ fn removing() {
         ["checkpoint.written", "checkpoint.synced", "checkpoint.tipped", "checkpoint.done"];
     let points: Vec<String> = removal.into_iter().chain(checkpoint).map(String::from).collect();
     Matrix::start("crash_removing").run(&points);
+}
+
+/// These points of a step and how often it is passed before, or in the long run all of `times`.
+pub fn few_or_all(
+    few: &[(usize, &'static str)],
+    times: std::ops::Range<usize>,
+) -> Vec<(usize, &'static str)> {
+    match long_run() {
+        true => times.flat_map(|time| STEPS.iter().map(move |step| (time, *step))).collect(),
+        false => few.to_vec(),
+    }
 }
 
 fn steps(kinds: &[&str]) -> Vec<String> {
