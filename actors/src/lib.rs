@@ -14,6 +14,8 @@ pub mod intake;
 pub mod log;
 pub mod messages;
 pub mod offline;
+#[cfg(test)]
+mod peer;
 pub mod pool;
 pub mod reading;
 pub mod root;

@@ -1,7 +1,8 @@
 //! Drives the client machine over a stream: every wait has a deadline, every reply a bound.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ pub struct Session {
     parser: ReplyParser,
     unread: Vec<u8>,
     dialect: Dialect,
+    starttls: StartTls,
     timeouts: Timeouts,
     capabilities: Capabilities,
     tls: Option<TlsFacts>,
@@ -123,6 +125,7 @@ impl Session {
             parser: ReplyParser::default(),
             unread: Vec::new(),
             dialect: how.dialect,
+            starttls: how.starttls,
             timeouts: how.timeouts,
             capabilities: Capabilities::default(),
             tls: None,
@@ -199,6 +202,16 @@ impl Session {
         self.dialect
     }
 
+    /// What was said about STARTTLS when the session was opened.
+    pub fn starttls(&self) -> StartTls {
+        self.starttls
+    }
+
+    /// Our own end.
+    pub fn local_address(&self) -> Option<IpAddr> {
+        Some(self.stream.tcp()?.local_addr().ok()?.ip())
+    }
+
     /// One transaction. `before_dot` is told which recipients (by place) are about to be handed over, and the final dot waits for it;
     /// if it fails, the connection is given up instead.
     pub async fn transact<F, D>(
@@ -215,7 +228,7 @@ impl Session {
         let pipelining = self.capabilities.pipelining;
         let count = recipients.len();
         // RFC 5321 §4.1.4: a MAIL inside an open transaction is out of sequence; RSET ends what the last one left open.
-        if self.needs_reset && !self.refresh().await {
+        if self.needs_reset && !self.reset().await {
             return Ending::lost(count, lost(Stage::Rset, &io::ErrorKind::UnexpectedEof.into()));
         }
         let mut transaction = Transaction::new(self.dialect, pipelining, mail, recipients);
@@ -380,20 +393,30 @@ impl Session {
 
     /// Nothing unread, nothing waiting, not closed: the peer believes that it is our turn.
     pub fn is_quiet(&self) -> bool {
-        let Some(tcp) = self.stream.tcp().filter(|_| self.unread.is_empty()) else { return false };
-        let mut octet = [0; 1];
-        let mut buffer = ReadBuf::new(&mut octet);
         let mut context = Context::from_waker(std::task::Waker::noop());
-        matches!(tcp.poll_peek(&mut context, &mut buffer), Poll::Pending)
+        self.poll_disturbed(&mut context).is_pending()
     }
 
-    /// Makes sure that another transaction may begin: RSET when a MAIL was left open, else only a look at the line.
-    pub async fn refresh(&mut self) -> bool {
+    /// Waits until the peer says something unasked, or closes.
+    pub async fn disturbed(&self) {
+        poll_fn(|context| self.poll_disturbed(context)).await;
+    }
+
+    fn poll_disturbed(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(tcp) = self.stream.tcp().filter(|_| self.unread.is_empty()) else {
+            return Poll::Ready(());
+        };
+        let mut octet = [0; 1];
+        let mut buffer = ReadBuf::new(&mut octet);
+        // Octets, the end and a broken line are all the same here.
+        tcp.poll_peek(context, &mut buffer).map(drop)
+    }
+
+    /// RSET, answered with 2yz in good time: the peer is there, listens, and has forgotten any MAIL left open. A 421 that lies here
+    /// already is an answer to nothing, and means that the session is over (RFC 5321 §3.8).
+    pub async fn reset(&mut self) -> bool {
         if !self.is_quiet() {
             return false;
-        }
-        if !self.needs_reset {
-            return true;
         }
         let mut bytes = Vec::new();
         let reset = async {

@@ -107,7 +107,7 @@ pub enum BodyType {
 }
 
 /// What the sender demands of TLS on the way. The two are never both wanted: REQUIRETLS wins (RFC 8689 §5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsWish {
     /// Nothing said: our own policies decide.

@@ -10,6 +10,8 @@
 //! - `queue`: what is stored, who may attempt it, when to try again.
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
+//! - `policy`: what is demanded of a session before mail goes over it.
+//! - `pool`: which sessions are kept, for whom, and how long.
 //! - `limit`: how often and how many at once, by client, sender and destination.
 //! - `outcome`, `status`, `level`: what came of it.
 //! - `bounce`: the report to the sender.
@@ -35,6 +37,7 @@ pub mod lookup;
 pub mod outcome;
 pub mod password;
 pub mod pipeline;
+pub mod policy;
 pub mod pool;
 pub mod queue;
 pub mod route;

@@ -1,8 +1,50 @@
-//! When a session may be kept, and when it may be used again.
+//! When a session may be kept, for whom, and when it may be used again.
 
+pub mod shelf;
+
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::envelope::TlsWish;
+use crate::policy::proof::{Channel, Proof};
+use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
+
+/// What a kept session is good for. Only an equal key finds it, so whatever could make it weaker than asked for belongs in here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    pub target: String,
+    /// The next hop.
+    pub destination: DestinationKey,
+    /// `local_ip`: where we come from is part of what a peer knows us by.
+    pub local: Vec<IpAddr>,
+    pub class: Class,
+}
+
+/// What a message wants of its session beyond the usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Class {
+    pub tls: TlsWish,
+    /// Whom we are to the server, when we log in.
+    pub credentials: Option<String>,
+}
+
+impl Class {
+    /// Do messages of this class share sessions?
+    pub fn shares(&self) -> bool {
+        match self.tls {
+            TlsWish::Unsaid => true,
+            // RFC 8689 §4.2.1 asks for proof in the very session: each such message gets a fresh one.
+            // RFC 8689 §4.2.2 lets the policies be ignored: what was reached without them is not for anybody else.
+            TlsWish::Required | TlsWish::Waived => false,
+        }
+    }
+}
+
+/// May a session be put by for another message? Only those that would be made again in the same way.
+pub fn may_be_kept(key: &PoolKey, proof: &Proof) -> bool {
+    key.class.shares() && proof.channel != Channel::ClearAfterFailure
+}
 
 /// `conn_reuse_limit`, `conn_max_idle_count`, `conn_max_idle_time`; 0 for any of them keeps nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,53 +64,109 @@ impl Default for Keeping {
 }
 
 impl Keeping {
-    /// May a session be used once more? The limit of age keeps the slowest host from collecting all sessions.
-    pub fn allows_reuse(
+    /// How long a session may still wait for its next use; `None`: it may not be used again.
+    ///
+    /// Besides the directives there is a limit of age (Postfix `smtp_connection_reuse_time_limit`), which keeps the slowest host of a
+    /// destination from collecting all sessions.
+    pub fn time_left(
         &self,
         transactions: u32,
         opened: Timestamp,
         last_used: Timestamp,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Duration> {
+        let nothing = self.most_idle == 0 || self.longest_idle.is_zero();
+        if nothing || transactions >= self.most_transactions {
+            return None;
+        }
         let oldest = Duration::from_secs(300).max(self.longest_idle * 2);
-        self.most_idle > 0
-            && !self.longest_idle.is_zero()
-            && transactions < self.most_transactions
-            && now.since(last_used) <= self.longest_idle
-            && now.since(opened) <= oldest
+        let idle = self.longest_idle.checked_sub(now.since(last_used))?;
+        let age = oldest.checked_sub(now.since(opened))?;
+        Some(idle.min(age))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::MxLevel;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn left(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
 
     #[test]
     fn ten_transactions_in_total() {
-        let now = Timestamp::from_secs(1000);
         let keeping = Keeping::default();
-        assert!(keeping.allows_reuse(9, now, now, now));
-        assert!(!keeping.allows_reuse(10, now, now, now));
+        assert_eq!(keeping.time_left(9, at(1000), at(1000), at(1000)), left(150));
+        assert_eq!(keeping.time_left(10, at(1000), at(1000), at(1000)), None);
     }
 
     #[test]
     fn neither_idle_nor_old() {
         let keeping = Keeping::default();
-        let at = Timestamp::from_secs;
-        assert!(keeping.allows_reuse(1, at(1000), at(1000), at(1150)));
-        assert!(!keeping.allows_reuse(1, at(1000), at(1000), at(1151)));
-        assert!(!keeping.allows_reuse(1, at(1000), at(1300), at(1301)));
+        assert_eq!(keeping.time_left(1, at(1000), at(1000), at(1100)), left(50));
+        assert_eq!(keeping.time_left(1, at(1000), at(1000), at(1151)), None);
+        assert_eq!(keeping.time_left(1, at(1000), at(1290), at(1290)), left(10)); // its age ends first
+        assert_eq!(keeping.time_left(1, at(1000), at(1300), at(1301)), None);
     }
 
     #[test]
     fn zero_keeps_nothing() {
-        let now = Timestamp::from_secs(1000);
         for keeping in [
             Keeping { most_transactions: 0, ..Keeping::default() },
             Keeping { most_idle: 0, ..Keeping::default() },
             Keeping { longest_idle: Duration::ZERO, ..Keeping::default() },
         ] {
-            assert!(!keeping.allows_reuse(0, now, now, now));
+            assert_eq!(keeping.time_left(0, at(1000), at(1000), at(1000)), None);
         }
+    }
+
+    fn key(tls: TlsWish) -> PoolKey {
+        PoolKey {
+            target: "mx".to_string(),
+            destination: DestinationKey::Literal("192.0.2.1".parse().unwrap()),
+            local: Vec::new(),
+            class: Class { tls, credentials: None },
+        }
+    }
+
+    fn proof(channel: Channel) -> Proof {
+        let address = "192.0.2.1".parse().unwrap();
+        Proof { address, local: None, mx_level: MxLevel::None, channel }
+    }
+
+    #[test]
+    fn whatever_could_be_weaker_has_another_key() {
+        let usual = key(TlsWish::Unsaid);
+        let other = |change: fn(&mut PoolKey)| {
+            let mut key = usual.clone();
+            change(&mut key);
+            key
+        };
+        for key in [
+            other(|key| key.target = "relay".to_string()),
+            other(|key| key.destination = DestinationKey::Unqualified),
+            other(|key| key.local = vec!["192.0.2.7".parse().unwrap()]),
+            other(|key| key.class.tls = TlsWish::Waived),
+            other(|key| key.class.tls = TlsWish::Required),
+            other(|key| key.class.credentials = Some("user".to_string())),
+        ] {
+            assert_ne!(key, usual);
+        }
+    }
+
+    #[test]
+    fn only_sessions_of_the_usual_kind_are_kept() {
+        for channel in [Channel::Clear, Channel::Unproven(String::new()), Channel::Proven] {
+            assert!(may_be_kept(&key(TlsWish::Unsaid), &proof(channel.clone())));
+            assert!(!may_be_kept(&key(TlsWish::Waived), &proof(channel.clone())));
+            assert!(!may_be_kept(&key(TlsWish::Required), &proof(channel)));
+        }
+        assert!(!may_be_kept(&key(TlsWish::Unsaid), &proof(Channel::ClearAfterFailure)));
     }
 }

@@ -52,12 +52,12 @@ impl RemoteWorld<'_> {
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
         };
-        let pool_actor = ConnectionPoolActor::new(crate::pool::Deps {
-            log: log.clone(),
-            clock: clock.clone(),
-            keeping: settings.keeping,
-            runtime: self.runtime.clone(),
-        });
+        let pool_actor = ConnectionPoolActor::new(crate::pool::Deps::new(
+            log.clone(),
+            clock.clone(),
+            settings.keeping,
+            self.runtime.clone(),
+        ));
         let pool_name = format!("{name} pool");
         births.add(&pool_name, "pool", pool, pool_actor, Intensity::SERVICE);
         let actor = RemoteDeliveryActor::new(crate::targets::remote::Deps {

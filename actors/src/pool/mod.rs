@@ -1,16 +1,27 @@
-//! ConnectionPoolActor: idle sessions by key, each with its own expiry. Losing them costs a dial.
+//! ConnectionPoolActor: which sessions lie idle, and for whom. Losing them costs a dial.
+//!
+//! It owns the list, not the sessions: each of those is owned by a task that watches its peer and its time (`keeper`). Taking one off the
+//! list is what makes lending exclusive; the task then hands it over. After a fall the list is empty, and the tasks, whose orders
+//! nobody can give any more, take leave of their peers.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+mod keeper;
 
-use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Supervised};
-use slog::{Logger, debug};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, Recipient, Supervised};
+use slog::{Logger, debug, error};
+use tokio::sync::oneshot;
 
 use posthaste_edge::clock::Clock;
-use posthaste_mail::pool::Keeping;
+use posthaste_mail::admin::answer::SessionLine;
+use posthaste_mail::level::TlsLevel;
+use posthaste_mail::outcome::Remote;
+use posthaste_mail::pool::shelf::{Place, Room, Shelf};
+use posthaste_mail::pool::{Keeping, PoolKey, may_be_kept};
+use posthaste_mail::time::Timestamp;
 
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
-use crate::messages::pool::{CheckIn, CheckOut, Idle, PoolKey};
+use crate::messages::pool::{CheckIn, CheckOut, Idle, ShowPool, Wish};
+use crate::task::spawn_reporting;
+use keeper::{Charge, Ended, Order, Token, keep};
 
 /// Idle sessions of all keys together.
 const MOST_IN_ALL: usize = 5000;
@@ -20,21 +31,66 @@ pub struct Deps {
     pub clock: Clock,
     pub keeping: Keeping,
     pub runtime: tokio::runtime::Handle,
+    /// Sessions of this life and of earlier ones that have not ended yet.
+    charge: Charge,
+    /// Goes on after a restart, so that the news of an older life means nobody.
+    next_serial: u64,
+    /// The process is about to end, whatever happens to this actor meanwhile.
+    draining: bool,
+}
+
+impl Deps {
+    pub fn new(
+        log: Logger,
+        clock: Clock,
+        keeping: Keeping,
+        runtime: tokio::runtime::Handle,
+    ) -> Deps {
+        Deps {
+            log,
+            clock,
+            keeping,
+            runtime,
+            charge: Charge::default(),
+            next_serial: 0,
+            draining: false,
+        }
+    }
+}
+
+/// An idle session as the list knows it.
+struct Lying {
+    orders: oneshot::Sender<Order>,
+    remote: Remote,
+    tls_level: TlsLevel,
+    opened: Timestamp,
+    last_used: Timestamp,
+    transactions: u32,
 }
 
 #[derive(Default)]
 struct State {
-    idle: HashMap<PoolKey, VecDeque<Box<Idle>>>,
-    count: usize,
-    lent: u64,
+    shelf: Shelf<Lying>,
+    reused: u64,
     missed: u64,
     expired: u64,
-    draining: bool,
+    closed: u64,
+    evicted: u64,
 }
 
 pub struct ConnectionPoolActor {
     deps: Deps,
     state: State,
+}
+
+/// A session's task -> Pool: it has left without an order.
+struct Gone {
+    place: Place,
+    ended: Ended,
+}
+
+impl Message for Gone {
+    type Result = ();
 }
 
 impl ConnectionPoolActor {
@@ -43,41 +99,55 @@ impl ConnectionPoolActor {
     }
 
     /// QUIT on the runtime's pool: the peer may take its time.
-    fn close(&self, mut idle: Box<Idle>) {
-        debug!(self.deps.log, "idle session closed"; "mx" => &idle.remote.host);
-        self.deps.runtime.spawn(async move { idle.session.quit().await });
+    fn part(&self, mut idle: Box<Idle>, token: Token) {
+        debug!(self.deps.log, "session not kept"; "mx" => &idle.remote.host);
+        self.deps.runtime.spawn(async move {
+            idle.session.quit().await;
+            drop(token);
+        });
     }
 
-    /// Takes out of `key` what may not be used any more.
-    fn expire(&mut self, key: &PoolKey) {
-        let now = self.deps.clock.now();
-        let keeping = self.deps.keeping;
-        let Some(sessions) = self.state.idle.get_mut(key) else { return };
-        let (good, over): (VecDeque<_>, VecDeque<_>) = sessions.drain(..).partition(|idle| {
-            keeping.allows_reuse(idle.transactions, idle.opened, idle.last_used, now)
-                && idle.session.is_quiet()
+    fn put_by(
+        &mut self,
+        key: PoolKey,
+        idle: Box<Idle>,
+        time_left: std::time::Duration,
+        token: Token,
+        gone_to: Recipient<Gone>,
+    ) {
+        let place = Place { last_used: idle.last_used, serial: self.deps.next_serial };
+        self.deps.next_serial += 1;
+        let (orders, to_task) = oneshot::channel();
+        let lying = Lying {
+            orders,
+            remote: idle.remote.clone(),
+            tls_level: idle.facts.tls_level,
+            opened: idle.opened,
+            last_used: idle.last_used,
+            transactions: idle.transactions,
+        };
+        let fallen_to = gone_to.clone();
+        let gone = move |ended| gone_to.do_send(Gone { place, ended });
+        let log = self.deps.log.clone();
+        let watch = keep(idle, time_left, to_task, gone);
+        spawn_reporting(&self.deps.runtime, watch, move |end| {
+            if let Err(panic) = end {
+                error!(log, "watch over an idle session panicked"; "cause" => panic);
+                fallen_to.do_send(Gone { place, ended: Ended::ByFault });
+            }
+            drop(token);
         });
-        if good.is_empty() {
-            self.state.idle.remove(key);
-        } else {
-            *sessions = good;
+        let room = Room { of_key: self.deps.keeping.most_idle, in_all: MOST_IN_ALL };
+        for leaving in self.state.shelf.put(key, place, lying, room) {
+            self.state.evicted += 1;
+            // No answer: it is leaving already.
+            let _ = leaving.orders.send(Order::Part);
         }
-        self.state.count = self.state.count.saturating_sub(over.len());
-        self.state.expired += over.len() as u64;
-        over.into_iter().for_each(|idle| self.close(idle));
     }
 }
 
 impl Actor for ConnectionPoolActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        // Sessions whose peer has closed are noticed within a second; each has its own time besides (see `CheckIn`).
-        ctx.run_interval(Duration::from_secs(1), |pool, _| {
-            let keys: Vec<PoolKey> = pool.state.idle.keys().cloned().collect();
-            keys.iter().for_each(|key| pool.expire(key));
-        });
-    }
 }
 
 impl Supervised for ConnectionPoolActor {
@@ -90,50 +160,101 @@ impl Handler<CheckOut> for ConnectionPoolActor {
     type Result = MessageResult<CheckOut>;
 
     fn handle(&mut self, message: CheckOut, _: &mut Context<Self>) -> Self::Result {
-        self.expire(&message.key);
-        // The one used last is the one most likely to be good.
-        let found = self.state.idle.get_mut(&message.key).and_then(VecDeque::pop_back);
-        match &found {
-            Some(_) => {
-                self.state.count = self.state.count.saturating_sub(1);
-                self.state.lent += 1;
+        let (keeping, now) = (self.deps.keeping, self.deps.clock.now());
+        while let Some(lying) = self.state.shelf.take(&message.key) {
+            let (transactions, last_used) = (lying.transactions, lying.last_used);
+            // Its task knows the time as well, unless the clock was set meanwhile.
+            if keeping.time_left(transactions, lying.opened, last_used, now).is_none() {
+                self.state.expired += 1;
+                let _ = lying.orders.send(Order::Part);
+                continue;
             }
-            None => self.state.missed += 1,
+            let (to, claim) = oneshot::channel();
+            // One whose task has just ended is none: its news is on the way here.
+            if lying.orders.send(Order::Lend(to)).is_ok() {
+                self.state.reused += 1;
+                return MessageResult(Some(claim));
+            }
         }
-        if self.state.idle.get(&message.key).is_some_and(VecDeque::is_empty) {
-            self.state.idle.remove(&message.key);
-        }
-        MessageResult(found)
+        self.state.missed += 1;
+        MessageResult(None)
     }
 }
 
 impl Handler<CheckIn> for ConnectionPoolActor {
     type Result = ();
 
-    fn handle(&mut self, message: CheckIn, _: &mut Context<Self>) {
-        let idle = message.session;
-        let now = self.deps.clock.now();
-        let keeping = self.deps.keeping;
-        let full = self.state.idle.get(&message.key).map_or(0, VecDeque::len) >= keeping.most_idle
-            || self.state.count >= MOST_IN_ALL;
-        let useful = keeping.allows_reuse(idle.transactions, idle.opened, idle.last_used, now);
-        if full || !useful || self.state.draining {
-            self.close(idle);
-            return;
+    fn handle(&mut self, message: CheckIn, ctx: &mut Context<Self>) {
+        let CheckIn { key, session: idle, wish } = message;
+        let token = self.deps.charge.take();
+        let (keeping, now) = (self.deps.keeping, self.deps.clock.now());
+        let time_left = keeping.time_left(idle.transactions, idle.opened, idle.last_used, now);
+        let may_stay = wish == Wish::Keep && !self.deps.draining && may_be_kept(&key, &idle.proof);
+        match time_left.filter(|_| may_stay) {
+            Some(time_left) => {
+                self.put_by(key, idle, time_left, token, ctx.address().recipient());
+            }
+            None => self.part(idle, token),
         }
-        self.state.count += 1;
-        self.state.idle.entry(message.key).or_default().push_back(idle);
+    }
+}
+
+impl Handler<Gone> for ConnectionPoolActor {
+    type Result = ();
+
+    fn handle(&mut self, gone: Gone, _: &mut Context<Self>) {
+        let Some(lying) = self.state.shelf.remove(gone.place) else { return };
+        let reason = match gone.ended {
+            Ended::ByPeer => {
+                self.state.closed += 1;
+                "ended by the peer"
+            }
+            Ended::Expired => {
+                self.state.expired += 1;
+                "its time is over"
+            }
+            Ended::ByFault => "fault of its watch",
+        };
+        debug!(self.deps.log, "idle session closed"; "mx" => &lying.remote.host, "reason" => reason);
     }
 }
 
 impl Handler<Drain> for ConnectionPoolActor {
     type Result = ();
 
+    /// Everybody is sent a QUIT at the same time. Who waits for us to stop sees their number fall.
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
-        self.state.draining = true;
-        let all = std::mem::take(&mut self.state.idle);
-        self.state.count = 0;
-        all.into_values().flatten().for_each(|idle| self.close(idle));
+        self.deps.draining = true;
+        for lying in self.state.shelf.clear() {
+            let _ = lying.orders.send(Order::Part);
+        }
+    }
+}
+
+impl Handler<ShowPool> for ConnectionPoolActor {
+    type Result = MessageResult<ShowPool>;
+
+    fn handle(&mut self, _: ShowPool, _: &mut Context<Self>) -> Self::Result {
+        let now = self.deps.clock.now();
+        let mut lines: Vec<SessionLine> = self
+            .state
+            .shelf
+            .iter()
+            .map(|(key, lying)| SessionLine {
+                target: key.target.clone(),
+                destination: key.destination.to_string(),
+                mx: lying.remote.host.clone(),
+                address: lying.remote.address.clone().unwrap_or_default(),
+                tls_level: lying.tls_level,
+                transactions: lying.transactions,
+                idle_seconds: now.since(lying.last_used).as_secs(),
+                age_seconds: now.since(lying.opened).as_secs(),
+            })
+            .collect();
+        lines.sort_by(|a, b| {
+            a.destination.cmp(&b.destination).then(a.idle_seconds.cmp(&b.idle_seconds))
+        });
+        MessageResult(lines)
     }
 }
 
@@ -141,12 +262,17 @@ impl Handler<Probe> for ConnectionPoolActor {
     type Result = MessageResult<Probe>;
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
+        let idle = self.state.shelf.len() as u64;
         MessageResult(Some(Pulse {
             counters: vec![
-                ("idle", self.state.count as u64),
-                ("reused", self.state.lent),
+                ("idle", idle),
+                // Farewells: the process waits for them before it ends.
+                ("running", self.deps.charge.held().saturating_sub(idle)),
+                ("reused", self.state.reused),
                 ("missed", self.state.missed),
                 ("expired", self.state.expired),
+                ("closed", self.state.closed),
+                ("evicted", self.state.evicted),
             ],
         }))
     }
@@ -160,3 +286,6 @@ impl Handler<PanicNow> for ConnectionPoolActor {
         panic!("as the operator asked");
     }
 }
+
+#[cfg(test)]
+mod tests;

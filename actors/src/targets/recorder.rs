@@ -16,7 +16,7 @@ use posthaste_mail::time::Timestamp;
 
 use crate::messages::delivery::{Busy, Deliver, Finished, Journal, Settled, Slot, WaitingLong};
 use crate::messages::lifecycle::Fatal;
-use crate::messages::pool::{CheckIn, CheckOut, Idle};
+use crate::messages::pool::{CheckIn, CheckOut, Claim};
 use crate::targets::finish_all;
 
 pub struct Recorder {
@@ -143,7 +143,7 @@ impl Handler<Fatal> for Recorder {
 }
 
 impl Handler<CheckOut> for Recorder {
-    type Result = Option<Box<Idle>>;
+    type Result = Option<Claim>;
 
     fn handle(&mut self, _: CheckOut, _: &mut Context<Self>) -> Self::Result {
         None

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{Envelope, EnvelopeId};
+use crate::level::TlsLevel;
 use crate::outcome::{Failure, Outcome, SessionFacts};
 use crate::time::Timestamp;
 
@@ -76,6 +77,22 @@ pub struct DeliveryLine {
     /// `delivering`, or `waiting` for a host that has not greeted yet.
     pub phase: String,
     pub seconds: u64,
+}
+
+/// One session that nobody uses now, kept for the next message to its destination.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionLine {
+    pub target: String,
+    pub destination: String,
+    pub mx: String,
+    pub address: String,
+    pub tls_level: TlsLevel,
+    /// Made so far.
+    pub transactions: u32,
+    /// Since the last of them.
+    pub idle_seconds: u64,
+    /// Since the connection was made.
+    pub age_seconds: u64,
 }
 
 /// One batch that waits.

@@ -1,6 +1,7 @@
 //! RemoteDeliveryActor: one `target.remote`. It owns nothing that a crash could lose: every attempt is a task of its own.
 
 pub mod ports;
+pub mod reuse;
 pub mod settings;
 
 use std::sync::Arc;

@@ -20,9 +20,12 @@ use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
 use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
 use posthaste_mail::envelope::{Envelope, Recipient};
-use posthaste_mail::level::{MxLevel, TlsLevel};
+use posthaste_mail::level::MxLevel;
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, Remote, SessionFacts};
+use posthaste_mail::policy::proof::Proof;
+use posthaste_mail::policy::{InForce, judge};
+use posthaste_mail::pool::PoolKey;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
 use posthaste_mail::route::mx::MxRecord;
@@ -30,7 +33,8 @@ use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::Fate;
 
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
-use crate::messages::pool::{CheckIn, CheckOut, Idle, PoolKey};
+use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
+use crate::targets::remote::reuse::{self, Lender, Lent};
 
 /// After this long without a greeting the queue may use the slot for somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,9 +64,12 @@ pub struct Live {
     session: Session,
     remote: Remote,
     facts: SessionFacts,
+    proof: Proof,
     opened: posthaste_mail::time::Timestamp,
     transactions: u32,
     reuse_limit: u32,
+    /// How it was when the pool lent it.
+    lent: Option<Lent>,
 }
 
 impl Peer for Live {
@@ -114,7 +121,8 @@ pub struct RemotePorts {
 
 impl RemotePorts {
     pub fn new(network: Arc<Network>, work: Deliver, clock: Clock, log: Logger) -> RemotePorts {
-        let key = PoolKey { target: network.target.clone(), destination: work.destination };
+        let tls = work.envelope.flags.tls;
+        let key = reuse::key(&network.target, &network.local, work.destination, tls);
         RemotePorts {
             network,
             clock,
@@ -191,14 +199,34 @@ impl RemotePorts {
         let facts = facts_of(&session);
         debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
             "tls_level" => %facts.tls_level);
-        Ok(Live {
-            session,
-            remote,
-            facts,
-            opened: self.clock.now(),
-            transactions: 0,
-            reuse_limit: network.reuse_limit,
-        })
+        let proof = reuse::proof(&session, address);
+        let opened = self.clock.now();
+        let reuse_limit = network.reuse_limit;
+        Ok(Live { session, remote, facts, proof, opened, transactions: 0, reuse_limit, lent: None })
+    }
+
+    fn lender(&self) -> Lender<'_> {
+        let Network { pool_out: check_out, pool_in: check_in, .. } = &*self.network;
+        Lender { check_out, check_in, key: &self.key }
+    }
+
+    fn in_force(&self, address: IpAddr) -> InForce {
+        let Network { local, families, .. } = &*self.network;
+        reuse::in_force(local, *families, address, self.is_own(address))
+    }
+
+    /// The same judge sees sessions from the pool (`reuse`), so that none is used there that would not be made here.
+    async fn judged(&self, mut live: Live) -> Result<Live, Failure> {
+        match judge(&live.proof, self.in_force(live.proof.address)) {
+            Ok(levels) => {
+                live.facts = reuse::at(levels, live.facts);
+                Ok(live)
+            }
+            Err(failure) => {
+                live.session.quit().await;
+                Err(failure.at(live.remote))
+            }
+        }
     }
 
     fn refused_all(addressees: &[Addressee], failure: &Failure) -> Transacted {
@@ -222,11 +250,7 @@ fn facts_of(session: &Session) -> SessionFacts {
     let tls = session.tls();
     SessionFacts {
         mx_level: MxLevel::None,
-        tls_level: match tls {
-            None => TlsLevel::None,
-            Some(facts) if facts.pkix.is_ok() => TlsLevel::Authenticated,
-            Some(_) => TlsLevel::Encrypted,
-        },
+        tls_level: reuse::channel(session).level(),
         tls_version: tls.map(|t| t.version.clone()),
         tls_cipher: tls.map(|t| t.cipher.clone()),
         reused: false,
@@ -246,16 +270,12 @@ impl Ports for RemotePorts {
     }
 
     async fn check_out(&mut self) -> Option<Live> {
-        // No answer from the pool is no session: dial.
-        let found = self.network.pool_out.send(CheckOut { key: self.key.clone() }).await;
-        let mut idle = found.ok().flatten()?;
-        if !idle.session.refresh().await {
-            return None;
-        }
-        let Idle { session, remote, facts, opened, transactions, .. } = *idle;
+        let found = self.lender().lend(|address| self.in_force(address)).await;
+        let Idle { session, remote, facts, proof, opened, last_used, transactions } = *found?;
         let facts = SessionFacts { reused: true, ..facts };
         let reuse_limit = self.network.reuse_limit;
-        Some(Live { session, remote, facts, opened, transactions, reuse_limit })
+        let lent = Some(Lent { transactions, last_used });
+        Some(Live { session, remote, facts, proof, opened, transactions, reuse_limit, lent })
     }
 
     async fn connect(
@@ -297,7 +317,7 @@ impl Ports for RemotePorts {
             }
         };
         self.told_waiting |= patient;
-        reached
+        self.judged(reached?).await
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
@@ -342,25 +362,21 @@ impl Ports for RemotePorts {
         Transacted { fates, in_sync: ending.in_sync, dsn_passed_on }
     }
 
-    async fn release(&mut self, mut live: Live, in_sync: bool) {
+    async fn release(&mut self, live: Live, in_sync: bool) {
         if !in_sync {
             // Closed by being dropped: a stream that is out of step gets no QUIT.
             return;
         }
-        if live.facts.reused && live.transactions == 0 {
-            live.session.quit().await;
-            return;
-        }
         let idle = Idle {
+            last_used: reuse::last_used(live.lent, live.transactions, self.clock.now()),
             session: live.session,
             remote: live.remote,
             facts: SessionFacts { reused: false, ..live.facts },
+            proof: live.proof,
             opened: live.opened,
-            last_used: self.clock.now(),
             transactions: live.transactions,
         };
-        let message = CheckIn { key: self.key.clone(), session: Box::new(idle) };
-        self.network.pool_in.do_send(message);
+        self.lender().give_back(Box::new(idle), Wish::Keep);
     }
 
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {

@@ -1,0 +1,37 @@
+//! What a session proved when it was opened: all that a policy may ask of it later, when nothing can be asked of the peer again.
+
+use std::net::IpAddr;
+
+use crate::level::{MxLevel, TlsLevel};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The peer's.
+    pub address: IpAddr,
+    /// Ours.
+    pub local: Option<IpAddr>,
+    pub mx_level: MxLevel,
+    pub channel: Channel,
+}
+
+/// How the session is protected, and what the certificate proves by PKIX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// The server offers no TLS.
+    Clear,
+    /// In the clear because TLS had failed at this address. It may work the next time, so this is no session to keep.
+    ClearAfterFailure,
+    /// Encrypted; why the certificate proves nothing.
+    Unproven(String),
+    Proven,
+}
+
+impl Channel {
+    pub fn level(&self) -> TlsLevel {
+        match self {
+            Channel::Clear | Channel::ClearAfterFailure => TlsLevel::None,
+            Channel::Unproven(_) => TlsLevel::Encrypted,
+            Channel::Proven => TlsLevel::Authenticated,
+        }
+    }
+}
