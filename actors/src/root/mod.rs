@@ -220,8 +220,10 @@ impl Handler<Shutdown> for RootSupervisor {
 impl RootSupervisor {
     /// Looks again and again whether somebody still has something running.
     fn wait_for_the_rest(&self, deadline: Timestamp, ctx: &mut Context<Self>) {
+        // Last born first: a queue whose deliveries have ended, then the pool to which they have handed their sessions. The other way
+        // round, a session handed over between the two questions would be in neither answer, and its peer get no QUIT.
         let probes: Vec<Recipient<Probe>> =
-            self.children.iter().map(|e| e.child.probe.clone()).collect();
+            self.children.iter().rev().map(|e| e.child.probe.clone()).collect();
         let asking = async move {
             let mut running = 0;
             for probe in probes {
