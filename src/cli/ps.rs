@@ -9,10 +9,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show;
 
-/// Show the actors and the deliveries in progress
+/// Show the actors, the deliveries in progress and the idle sessions
 #[derive(Debug, Args)]
 pub struct Ps {
-    /// One JSON object per actor and delivery
+    /// One JSON object per actor, delivery and session
     #[arg(long)]
     json: bool,
 }
@@ -21,7 +21,7 @@ impl Ps {
     pub fn perform(&self, reach: &Reach, console: &mut Console<'_>) -> Result<Exit, Failure> {
         let mut client = reach.connect()?;
         let mut page = console.page();
-        let (mut actors, mut deliveries) = (Vec::new(), Vec::new());
+        let (mut actors, mut deliveries, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
         for item in client.list("ps", ())? {
             let mut item = item?;
             if self.json {
@@ -30,10 +30,12 @@ impl Ps {
                 actors.push(understood(actor.take())?);
             } else if let Some(delivery) = item.get_mut("delivery") {
                 deliveries.push(understood(delivery.take())?);
+            } else if let Some(session) = item.get_mut("session") {
+                sessions.push(understood(session.take())?);
             }
         }
         if !self.json {
-            show::processes::processes(&mut page, &actors, &deliveries)?;
+            show::processes::processes(&mut page, &actors, &deliveries, &sessions)?;
         }
         Ok(Exit::Done)
     }

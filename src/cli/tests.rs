@@ -331,11 +331,15 @@ fn events_are_followed_to_the_end() {
 }
 
 #[test]
-fn actors_and_deliveries_are_told_apart() {
+fn actors_deliveries_and_sessions_are_told_apart() {
     let actor = json!({ "name": "queue", "kind": "target.queue", "state": "running", "restarts": 0,
         "counters": [], "answers": true });
+    let session = json!({ "target": "mx", "destination": "example.org", "mx": "a.example.org",
+        "address": "192.0.2.1", "tls_level": "encrypted", "transactions": 3, "idle_seconds": 1,
+        "age_seconds": 2 });
     let (ran, _) = says("ps", move |request| {
-        listing(request, &[json!({ "actor": actor }), json!({ "something": "new" })])
+        let new = json!({ "something": "new" });
+        listing(request, &[json!({ "actor": actor }), new, json!({ "session": session })])
     });
     assert!(
         ran.code == 0 && ran.output.contains("target.queue"),
@@ -343,7 +347,8 @@ fn actors_and_deliveries_are_told_apart() {
         ran.output,
         ran.complaints
     );
-    assert!(ran.output.ends_with("no delivery in progress\n"));
+    assert!(ran.output.contains("no delivery in progress\n"));
+    assert!(ran.output.contains("a.example.org") && ran.output.contains("encrypted"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! `ps` for people: the actors, then the deliveries in progress.
+//! `ps` for people: the actors, the deliveries in progress, the sessions kept for later ones.
 
 use std::io;
 
-use posthaste_mail::admin::answer::{ChildLine, DeliveryLine};
+use posthaste_mail::admin::answer::{ChildLine, DeliveryLine, SessionLine};
 
 use crate::show::amount::span;
 use crate::show::page::{Page, Tone};
@@ -27,10 +27,22 @@ const DELIVERIES: &[Column] = &[
     Column::Number("SINCE"),
 ];
 
+const SESSIONS: &[Column] = &[
+    Column::Text("TARGET"),
+    Column::Text("DESTINATION"),
+    Column::Text("MX"),
+    Column::Text("ADDRESS"),
+    Column::Text("TLS"),
+    Column::Number("TRANSACTIONS"),
+    Column::Number("IDLE"),
+    Column::Number("AGE"),
+];
+
 pub fn processes(
     page: &mut Page<'_>,
     actors: &[ChildLine],
     deliveries: &[DeliveryLine],
+    sessions: &[SessionLine],
 ) -> io::Result<()> {
     let mut table = Table::new(ACTORS);
     for actor in actors {
@@ -40,11 +52,21 @@ pub fn processes(
     table.show(page)?;
     page.plain("")?;
     if deliveries.is_empty() {
-        return page.plain("no delivery in progress");
+        page.plain("no delivery in progress")?;
+    } else {
+        let mut table = Table::new(DELIVERIES);
+        for delivery in deliveries {
+            table.row(page, Tone::Plain, delivery_row(delivery))?;
+        }
+        table.show(page)?;
     }
-    let mut table = Table::new(DELIVERIES);
-    for delivery in deliveries {
-        table.row(page, Tone::Plain, delivery_row(delivery))?;
+    page.plain("")?;
+    if sessions.is_empty() {
+        return page.plain("no idle session");
+    }
+    let mut table = Table::new(SESSIONS);
+    for session in sessions {
+        table.row(page, Tone::Plain, session_row(session))?;
     }
     table.show(page)
 }
@@ -82,14 +104,28 @@ fn delivery_row(delivery: &DeliveryLine) -> Vec<String> {
     ]
 }
 
+fn session_row(session: &SessionLine) -> Vec<String> {
+    vec![
+        session.target.clone(),
+        session.destination.clone(),
+        session.mx.clone(),
+        session.address.clone(),
+        session.tls_level.to_string(),
+        session.transactions.to_string(),
+        span(session.idle_seconds),
+        span(session.age_seconds),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::show::page::written;
     use posthaste_mail::envelope::EnvelopeId;
+    use posthaste_mail::level::TlsLevel;
 
     #[test]
-    fn actors_and_deliveries_have_a_line_each() {
+    fn actors_deliveries_and_sessions_have_a_line_each() {
         let actor = ChildLine {
             name: "outbound".into(),
             kind: "target.queue".into(),
@@ -115,16 +151,29 @@ mod tests {
             phase: "delivering".into(),
             seconds: 75,
         };
+        let session = SessionLine {
+            target: "mx".into(),
+            destination: "example.org".into(),
+            mx: "a.example.org".into(),
+            address: "192.0.2.1".into(),
+            tls_level: TlsLevel::Authenticated,
+            transactions: 4,
+            idle_seconds: 12,
+            age_seconds: 130,
+        };
         assert_eq!(
-            written(|page| processes(page, &[actor, silent.clone()], &[delivery])),
+            written(|page| processes(page, &[actor, silent.clone()], &[delivery], &[session])),
             "ACTOR     KIND          STATE               RESTARTS  COUNTERS              LAST FAULT\n\
              outbound  target.queue  running                    2  running=1 waiting=20  panicked: x\\u{7}\n\
              outbound  target.queue  running, no answer         0\n\
              \n\
              QUEUE     ID                          DESTINATION  RECIPIENTS  ATTEMPT  PHASE        SINCE\n\
-             outbound  00000000000000000000000000  example.org           3        1  delivering  1m 15s\n"
+             outbound  00000000000000000000000000  example.org           3        1  delivering  1m 15s\n\
+             \n\
+             TARGET  DESTINATION  MX             ADDRESS    TLS            TRANSACTIONS  IDLE     AGE\n\
+             mx      example.org  a.example.org  192.0.2.1  authenticated             4   12s  2m 10s\n"
         );
-        let idle = written(|page| processes(page, &[silent], &[]));
-        assert!(idle.ends_with("\n\nno delivery in progress\n"), "{idle}");
+        let idle = written(|page| processes(page, &[silent], &[], &[]));
+        assert!(idle.ends_with("\n\nno delivery in progress\n\nno idle session\n"), "{idle}");
     }
 }

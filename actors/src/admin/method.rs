@@ -20,9 +20,12 @@ use crate::messages::admin::{
     Act, ListBatches, PanicChild, QueueView, ShowActors, ShowMessage, ShowQueue, Unable,
 };
 use crate::messages::lifecycle;
+use crate::messages::pool::ShowPool;
 
 /// What running deliveries may take when nobody says otherwise.
 pub const DRAIN: Duration = Duration::from_secs(30);
+/// For the list of a pool's idle sessions.
+const POOL_LIMIT: Duration = Duration::from_secs(1);
 
 type Answer = Result<Value, Fault>;
 
@@ -119,6 +122,14 @@ async fn processes(line: &mut Line, request: &Request, desk: &Desk) -> io::Resul
     for view in views(desk).await.into_iter().flatten() {
         for delivery in view.running {
             line.item(request, json!({ "delivery": delivery })).await?;
+            count += 1;
+        }
+    }
+    for pool in &desk.pools {
+        // One that is being restarted has no sessions, and nobody has to wait for it.
+        let lying = tokio::time::timeout(POOL_LIMIT, pool.send(ShowPool)).await;
+        for session in lying.map(Result::unwrap_or_default).unwrap_or_default() {
+            line.item(request, json!({ "session": session })).await?;
             count += 1;
         }
     }

@@ -25,6 +25,7 @@ use crate::log::Switches;
 use crate::messages::admin::{Act, ListBatches, PanicChild, ShowActors, ShowMessage, ShowQueue};
 use crate::messages::intake::Accept;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
+use crate::messages::pool::ShowPool;
 use crate::trace::Trace;
 
 /// A queue as the operator's requests reach it.
@@ -57,6 +58,7 @@ pub struct Desk {
     pub trace: Arc<Trace>,
     pub switches: Switches,
     pub queues: Vec<QueueDoor>,
+    pub pools: Vec<Recipient<ShowPool>>,
     /// Names of all that delivers.
     pub targets: Vec<String>,
     pub actors: Recipient<ShowActors>,

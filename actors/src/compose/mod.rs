@@ -32,6 +32,7 @@ use crate::intake::settings::EndpointSettings;
 use crate::intake::{Counters, EndpointActor, MOST_SESSIONS};
 use crate::log::Log;
 use crate::messages::lifecycle::{Drain, Fatal, PanicNow, Probe, Shutdown};
+use crate::messages::pool::ShowPool;
 use crate::root::guard::{Reports, Unborn};
 use crate::root::intensity::Intensity;
 use crate::root::{Child, Family, INTERNAL_ERROR, QueueEars, RootSupervisor, watchdog};
@@ -208,6 +209,8 @@ struct Births {
     clock: Clock,
     children: Vec<Child>,
     starts: Vec<Box<dyn FnOnce()>>,
+    /// Whom the operator's desk asks about idle sessions.
+    pools: Vec<Recipient<ShowPool>>,
 }
 
 impl Births {
@@ -274,6 +277,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         clock: clock.clone(),
         children: Vec::new(),
         starts: Vec::new(),
+        pools: Vec::new(),
     };
     for (server, trusted) in resolver.servers() {
         info!(daemon, "resolver"; "server" => server.to_string(), "ad_bit_counts" => trusted);
@@ -336,6 +340,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         trace,
         switches: log.switches.clone(),
         queues: queue_doors,
+        pools: std::mem::take(&mut births.pools),
         targets: kin.targets(),
         actors: root_address.clone().recipient(),
         panic: root_address.clone().recipient(),

@@ -58,6 +58,7 @@ impl RemoteWorld<'_> {
             settings.keeping,
             self.runtime.clone(),
         ));
+        births.pools.push(pool.address().recipient());
         let pool_name = format!("{name} pool");
         births.add(&pool_name, "pool", pool, pool_actor, Intensity::SERVICE);
         let actor = RemoteDeliveryActor::new(crate::targets::remote::Deps {
