@@ -3,6 +3,7 @@
 mod accepted_means_on_disk;
 mod broken_dns_never_bounces;
 mod check_reports_all_mistakes;
+mod connection_reuse;
 mod crash_matrix;
 mod crash_of_bringing_back;
 mod crash_of_decisions;
