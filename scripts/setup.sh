@@ -11,10 +11,14 @@ set -euo pipefail
 usage() { echo "usage: $0 build|test" >&2; exit 2; }
 [ $# -eq 1 ] || usage
 
+# Mail servers that Debian lets nobody install beside Postfix: only their libraries are installed, they themselves are unpacked here,
+# each into a folder of its name, where the tests look for them (integration-tests/harness/process.rs).
+beside=/var/cache/posthaste-peers
+
 case $1 in
     build) packages=(gcc libc6-dev make pkg-config libssl-dev) ;;
-    # libnet-ssleay-perl gives swaks its TLS; postfix and exim exclude each other.
-    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace) ;;
+    # libnet-ssleay-perl gives swaks its TLS.
+    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace exim4-daemon-light opensmtpd) ;;
     *)     usage ;;
 esac
 kind=$1
@@ -28,10 +32,13 @@ provided() {
         libnet-ssleay-perl) perl -MNet::SSLeay -e 1 2>/dev/null ;;
         ldnsutils)          program ldns-signzone ;;
         bind9-dnsutils)     program dig ;;
+        exim4-daemon-light) program exim4 || [ -x "$beside/$1/usr/sbin/exim4" ] ;;
+        opensmtpd)          program smtpd || [ -x "$beside/$1/usr/sbin/smtpd" ] ;;
         *)                  program "$1" ;;
     esac
 }
 program() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+is_unpacked() { [ "$1" = exim4-daemon-light ] || [ "$1" = opensmtpd ]; }
 
 missing=()
 find_missing() {
@@ -79,9 +86,40 @@ if [ ! -e "$policy" ]; then
 fi
 
 log=$(mktemp)
+# All packages named, or as many as can be had; false when one cannot.
 install() {
+    local package ordinary=() unpacked=()
+    for package in "$@"; do
+        if is_unpacked "$package"; then unpacked+=("$package"); else ordinary+=("$package"); fi
+    done
+    local result=0
+    [ ${#ordinary[@]} -eq 0 ] || apt_install "${ordinary[@]}" || result=1
+    for package in "${unpacked[@]}"; do
+        provided "$package" || unpack "$package" || result=1
+    done
+    return $result
+}
+apt_install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y -q --no-install-recommends "$@" >>"$log" 2>&1 </dev/null
+}
+# Its folder appears when it is whole.
+unpack() {
+    local library libraries=()
+    for library in $(apt-cache depends "$1" 2>>"$log" | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p'); do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$library" 2>/dev/null)" = installed ] || libraries+=("$library")
+    done
+    [ ${#libraries[@]} -eq 0 ] || apt_install "${libraries[@]}" || return 1
+    "${as_root[@]}" sh -ec '
+        mkdir -p "$1"
+        rm -rf "$1/.$2"
+        mkdir "$1/.$2"
+        cd "$1/.$2"
+        apt-get download -q "$2"
+        dpkg -x "$2"_*.deb root
+        mv -T root "$1/$2"
+        rm -r "$1/.$2"
+    ' sh "$beside" "$1" >>"$log" 2>&1 </dev/null
 }
 echo "setup: installing ${missing[*]}"
 # One that is unknown or in conflict must not keep the others away, so a failed whole is tried piece by piece.

@@ -8,7 +8,8 @@
 //! | `connection`, `client`, `source` | one SMTP connection; a raw client; a load of messages that counts what was acknowledged |
 //! | `sink`, `dialogue` | a recording SMTP server; a server that plays a script |
 //! | `certificates` | a certificate authority of the test's own |
-//! | `postfix`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `postfix`, `exim`, `opensmtpd`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `maildir`, `mounts` | where real servers deliver; how one that is only unpacked finds its files |
 //! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
 //! | `notification` | a delivery status notification, taken apart |
 //! | `outbound` | all of it put together: daemon, DNS, and a place for notifications |
@@ -20,8 +21,12 @@ pub mod connection;
 pub mod daemon;
 pub mod dialogue;
 pub mod dns;
+pub mod exim;
+pub mod maildir;
 pub mod message;
+pub mod mounts;
 pub mod notification;
+pub mod opensmtpd;
 pub mod operator;
 pub mod outbound;
 pub mod postfix;

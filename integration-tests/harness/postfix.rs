@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::harness::area::Area;
 use crate::harness::certificates::Certificate;
 use crate::harness::client::Client;
-use crate::harness::message::with_crlf;
-use crate::harness::process::{self, Process, command, run};
+use crate::harness::maildir::Maildir;
+use crate::harness::process::{Process, command, run};
 
 pub const PROGRAM: &str = "postfix";
 /// Header fields Postfix puts on top of what it got.
@@ -18,7 +18,7 @@ pub const ADDED: [&str; 4] = ["Return-Path", "X-Original-To", "Delivered-To", "R
 pub struct Postfix {
     address: SocketAddr,
     folder: PathBuf,
-    maildir: PathBuf,
+    pub mailbox: Maildir,
     process: Process,
 }
 
@@ -29,12 +29,12 @@ impl Postfix {
         let address = area.socket();
         let name = format!("postfix-{}", address.ip());
         let folder = area.folder(&name);
-        let maildir = folder.join("mail/box");
-        for part in ["q", "data", "mail", "mail/box"] {
+        for part in ["q", "data", "mail"] {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
         run(command("chown").arg("postfix").arg(folder.join("data")));
-        run(command("chown").args(["-R", "nobody"]).arg(folder.join("mail")));
+        run(command("chown").arg("nobody").arg(folder.join("mail")));
+        let mailbox = Maildir::new(folder.join("mail/box"));
         let (chain, key) = certificate.write(area, &name);
         fs::write(folder.join("main.cf"), main_cf(&folder, domain, &chain, &key)).unwrap();
         fs::write(folder.join("master.cf"), master_cf(address)).unwrap();
@@ -44,26 +44,11 @@ impl Postfix {
         process.wait_until_ready(Duration::from_secs(30), || {
             Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220)
         });
-        Postfix { address, folder, maildir, process }
+        Postfix { address, folder, mailbox, process }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The messages in the maildir, line ends made CRLF again.
-    pub fn messages(&self) -> Vec<Vec<u8>> {
-        let files = process::files(&self.maildir.join("new"));
-        files.iter().map(|file| with_crlf(&fs::read(file).unwrap())).collect()
-    }
-
-    /// Waits until that many messages are in the maildir.
-    pub fn wait_for(&self, count: usize, deadline: Duration) -> Vec<Vec<u8>> {
-        let what = format!("{count} messages are in the maildir");
-        process::wait_until(&what, deadline, || {
-            process::files(&self.maildir.join("new")).len() >= count
-        });
-        self.messages()
     }
 
     pub fn log(&self) -> String {

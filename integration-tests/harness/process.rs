@@ -124,11 +124,17 @@ impl Drop for Process {
     }
 }
 
-/// The program's path, from PATH and from where Debian keeps daemons.
+/// Where `scripts/setup.sh` unpacks the servers that cannot be installed beside each other.
+const UNPACKED: [&str; 2] = [
+    "/var/cache/posthaste-peers/exim4-daemon-light/usr/sbin",
+    "/var/cache/posthaste-peers/opensmtpd/usr/sbin",
+];
+
+/// The program's path, from PATH, from where Debian keeps daemons, and from what was only unpacked.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .chain(["/usr/sbin", "/sbin"].into_iter().chain(UNPACKED).map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
 }

@@ -40,7 +40,7 @@ fn message_arrives_byte_for_byte() {
         sent.push(smtp_source::send(&area, config.listen, FROM, TO, &message));
     }
 
-    let arrived = postfix.wait_for(sent.len(), Duration::from_secs(60));
+    let arrived = postfix.mailbox.wait_for(sent.len(), Duration::from_secs(60));
     assert_eq!(arrived.len(), sent.len(), "duplicates");
     for message in &sent {
         let same = arrived.iter().find(|content| id_of(content) == message.id());

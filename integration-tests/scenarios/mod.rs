@@ -21,6 +21,7 @@ mod notifications_of_success;
 mod operator_socket_takes_garbage;
 mod operator_verbs;
 mod operator_verbs_at_full_speed;
+mod other_exchangers;
 mod panics_lose_nothing;
 mod peers_dialogue;
 mod peers_dns;

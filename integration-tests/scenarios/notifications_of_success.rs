@@ -86,7 +86,7 @@ fn a_real_postfix_reports_what_was_passed_on_to_it() {
     let mail = "<me@example.test> RET=HDRS ENVID=QQ+20314+2B1";
     let message = Message::plain("postfix", 1000);
     send(&outbound, mail, &message);
-    let arrived = postfix.wait_for(4, AFTER_RETRIES); // three copies and the report
+    let arrived = postfix.mailbox.wait_for(4, AFTER_RETRIES); // three copies and the report
     let is_report = |content: &&Vec<u8>| {
         String::from_utf8_lossy(content).contains("report-type=delivery-status")
     };

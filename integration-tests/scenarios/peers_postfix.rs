@@ -34,7 +34,7 @@ fn postfix_keeps_what_swaks_sends_over_starttls() {
         assert!(output.status.success(), "{message:?}:\n{said}");
         assert!(said.contains("TLS started"), "{said}");
     }
-    let arrived = postfix.wait_for(sent.len(), Duration::from_secs(30));
+    let arrived = postfix.mailbox.wait_for(sent.len(), Duration::from_secs(30));
     for message in &sent {
         let same = arrived.iter().find(|content| id_of(content) == message.id()).unwrap();
         message.assert_arrived(same, &postfix::ADDED);

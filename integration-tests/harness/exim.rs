@@ -1,0 +1,113 @@
+//! A real Exim as mail exchanger, for a TLS library other than OpenSSL: Debian builds it with GnuTLS. It is unpacked, not installed
+//! (`scripts/setup.sh`), because Debian has it exclude Postfix.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::area::Area;
+use crate::harness::certificates::Certificate;
+use crate::harness::client::Client;
+use crate::harness::maildir::Maildir;
+use crate::harness::mounts;
+use crate::harness::process::{Process, command, find, run};
+
+pub const PROGRAM: &str = "exim4";
+/// Header fields it puts on top of what it got.
+pub const ADDED: [&str; 2] = ["Envelope-to", "Received"];
+/// The number of `nobody`, which Debian's Exim knows as an account of its own.
+const NOBODY: u32 = 65534;
+
+pub struct Exim {
+    address: SocketAddr,
+    pub mailbox: Maildir,
+    folder: std::path::PathBuf,
+    _process: Process,
+}
+
+impl Exim {
+    /// The mail exchanger of `domain`, with STARTTLS. `reject@DOMAIN` is refused with 550 5.1.1, `defer@DOMAIN` with 451 4.2.1, and
+    /// each other recipient of the domain gets a copy, told from others by its Envelope-to.
+    pub fn start(area: &Area, domain: &str, certificate: &Certificate) -> Exim {
+        let address = area.socket();
+        let name = format!("exim-{}", address.ip());
+        let folder = area.folder(&name);
+        let mailbox = Maildir::new(folder.join("mail"));
+        fs::create_dir_all(folder.join("spool/log")).unwrap();
+        let (chain, key) = certificate.write(area, &name);
+        run(command("chown").arg("-R").arg("nobody").arg(folder.join("spool")).arg(&key));
+        let program = find(PROGRAM).unwrap();
+        let config = folder.join("exim.conf");
+        let text = configuration(&program, &folder, domain, address, (&chain, &key));
+        fs::write(&config, text).unwrap();
+        let accounts = mounts::with_accounts(&folder, &[("Debian-exim", NOBODY)]);
+        let mut exim = mounts::command_with(&accounts, &program);
+        let mut process =
+            Process::start(area, &name, exim.arg("-C").arg(&config).args(["-bdf", "-q1h"]));
+        process.wait_until_ready(Duration::from_secs(30), || {
+            Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220)
+        });
+        Exim { address, mailbox, folder, _process: process }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it wrote of each message: `<=` for one that came, with the protocol and the cipher.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("spool/log/main")).unwrap_or_default()
+    }
+}
+
+/// Nothing in it needs root: the daemon gives it up, and what it starts for a delivery does not get it back.
+fn configuration(
+    program: &Path,
+    folder: &Path,
+    domain: &str,
+    address: SocketAddr,
+    (chain, key): (&Path, &Path),
+) -> String {
+    let (program, folder) = (program.display(), folder.display());
+    let (chain, key, ip, port) = (chain.display(), key.display(), address.ip(), address.port());
+    format!(
+        "exim_path = {program}
+deliver_drop_privilege = true
+keep_environment =
+primary_hostname = mx.{domain}
+spool_directory = {folder}/spool
+log_file_path = {folder}/spool/log/%s
+pid_file_path = {folder}/spool/pid
+local_interfaces = {ip}
+daemon_smtp_ports = {port}
+tls_advertise_hosts = *
+tls_certificate = {chain}
+tls_privatekey = {key}
+dsn_advertise_hosts = *
+message_size_limit = 100M
+rfc1413_query_timeout = 0s
+acl_smtp_rcpt = recipient
+begin acl
+recipient:
+  deny local_parts = reject
+    message = 5.1.1 no such user
+  defer local_parts = defer
+    message = 4.2.1 try later
+  accept domains = {domain}
+  deny message = 5.7.1 no relay
+begin routers
+box:
+  driver = accept
+  transport = maildir
+begin transports
+maildir:
+  driver = appendfile
+  maildir_format
+  directory = {folder}/mail
+  envelope_to_add
+  user = nobody
+  group = nogroup
+"
+    )
+}
