@@ -10,6 +10,7 @@
 //! | `certificates` | a certificate authority of the test's own |
 //! | `postfix`, `exim`, `opensmtpd`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
 //! | `maildir`, `mounts` | where real servers deliver; how one that is only unpacked finds its files |
+//! | `trial` | a table of misbehaving peers, and what must come of each |
 //! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
 //! | `notification` | a delivery status notification, taken apart |
 //! | `outbound` | all of it put together: daemon, DNS, and a place for notifications |
@@ -36,4 +37,5 @@ pub mod smtp_sink;
 pub mod smtp_source;
 pub mod source;
 pub mod swaks;
+pub mod trial;
 pub mod zone;

@@ -33,6 +33,7 @@ mod several_queues;
 mod shutdown_drains;
 mod spool_by_hand;
 mod spool_is_rebuilt;
+mod stages;
 mod suspended_targets;
 mod unfriendly_peers;
 mod unknown_outcomes;

@@ -1,6 +1,7 @@
 //! The player of dialogues, against a client that follows them and one that does not.
 
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use crate::harness::area::Area;
 use crate::harness::certificates::Authority;
@@ -70,6 +71,26 @@ fn connections_end_as_told() {
     let resetting = play("S: 220 hello\n! reset\n");
     let (mut client, _) = Client::connect(resetting.sink.address()).unwrap();
     assert_eq!(client.say("EHLO x").unwrap_err().kind(), ErrorKind::ConnectionReset);
+
+    let endless = play("! forever 250-more\\r\\n\n");
+    let mut connection = Connection::to(endless.sink.address()).unwrap();
+    for _ in 0..1000 {
+        assert_eq!(connection.read_line().unwrap().unwrap(), b"250-more");
+    }
+    drop(connection);
+
+    let taking = play("! read 3\nS: 250 three\nC: rest\nS: 250 ok\n! close\n");
+    let mut connection = Connection::to(taking.sink.address()).unwrap();
+    connection.write(b"onerest\r\n").unwrap();
+    assert_eq!(connection.read_line().unwrap().unwrap(), b"250 three");
+    assert_eq!(connection.read_line().unwrap().unwrap(), b"250 ok");
+    taking.assert_followed();
+
+    let dripping = play("D: 220\n! close\n");
+    let start = Instant::now();
+    let mut connection = Connection::to(dripping.sink.address()).unwrap();
+    assert_eq!(connection.read_line().unwrap().unwrap(), b"220");
+    assert!(start.elapsed() >= Duration::from_secs(1)); // six octets
 
     let babbling = play("B: \\x00\\xff220 what\\n\n! hang\n");
     let mut connection = Connection::to(babbling.sink.address()).unwrap();
