@@ -12,6 +12,7 @@ mod damaged_body;
 mod intake_refuses;
 mod kill9_under_load_loses_nothing;
 mod local_faults;
+mod lying_extensions;
 mod mail_exchanger_choice;
 mod memory_stays_bounded;
 mod message_arrives_byte_for_byte;
