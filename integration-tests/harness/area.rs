@@ -34,7 +34,7 @@ impl Area {
         let path = roomy_root(folder.len()).join(folder);
         fs::create_dir_all(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Area { name: test.to_owned(), path, port: quiet_port() }
+        Area { name: test.to_owned(), path, port: quiet_port(number) }
     }
 
     pub fn name(&self) -> &str {
@@ -158,11 +158,12 @@ fn next_address() -> Ipv4Addr {
     }
 }
 
-/// A port below the range of outgoing connections, on which nobody listens for all addresses.
-fn quiet_port() -> u16 {
+/// A port below the range of outgoing connections, on which nobody listens for all addresses. No two areas of a process share it:
+/// there is one IPv6 loopback address for all of them.
+fn quiet_port(area: u32) -> u16 {
     let start = std::process::id().wrapping_mul(131) % 10_000;
     (0..10_000)
-        .map(|step| 20_000 + ((start + AREAS.load(Ordering::Relaxed) * 7 + step) % 10_000) as u16)
+        .map(|step| 20_000 + ((start + area * 7 + step) % 10_000) as u16)
         .find(|port| TcpListener::bind((next_address(), *port)).is_ok())
         .expect("a free port")
 }
@@ -180,6 +181,7 @@ mod tests {
         addresses.dedup();
         assert_eq!(addresses.len(), 600);
         assert!(addresses.iter().all(|address| address.is_loopback()));
+        assert_ne!(areas[0].port(), areas[1].port());
     }
 
     #[test]

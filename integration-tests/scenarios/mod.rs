@@ -1,6 +1,7 @@
 //! Behaviours, one a file. Those called `peers_*` are about the peers themselves, without the daemon.
 
 mod accepted_means_on_disk;
+mod address_families;
 mod broken_dns_never_bounces;
 mod check_reports_all_mistakes;
 mod connection_reuse;
@@ -10,12 +11,14 @@ mod crash_of_decisions;
 mod crash_of_orders;
 mod damaged_body;
 mod intake_refuses;
+mod internationalised;
 mod kill9_under_load_loses_nothing;
 mod local_faults;
 mod lying_extensions;
 mod mail_exchanger_choice;
 mod memory_stays_bounded;
 mod message_arrives_byte_for_byte;
+mod mixed_recipients;
 mod notifications_of_delay;
 mod notifications_of_failure;
 mod notifications_of_success;
