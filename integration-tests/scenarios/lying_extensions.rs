@@ -209,7 +209,7 @@ fn with_wishes(outbound: &Outbound, recipient: &str) -> String {
 #[test]
 fn what_was_sent_in_one_flight_may_be_lost() {
     let outbound = Outbound::start_with("lying_pipelining", &[], |config| {
-        config.remote = "command_timeout 2s".to_owned();
+        config.remote = "command_timeout 3s".to_owned();
     });
     trial::run(&outbound, None, PIPELINING, small, AFTER_RETRIES);
 }

@@ -190,7 +190,7 @@ const SILENCES: &[Trial] = &[
 #[test]
 fn silence_ends_at_the_deadline_of_the_command() {
     let outbound = Outbound::start_with("stages_silences", &[], |config| {
-        config.remote = "command_timeout 2s\nsubmission_timeout 2s".to_owned();
+        config.remote = "command_timeout 3s\nsubmission_timeout 3s".to_owned();
     });
     let tls = self_signed(&["mx.test"]).acceptor();
     trial::run(&outbound, Some(&tls), SILENCES, small, AFTER_RETRIES);
