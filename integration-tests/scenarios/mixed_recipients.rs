@@ -142,3 +142,25 @@ fn a_server_that_takes_fewer_at_once_gets_more_transactions() {
     assert!(sink.transactions().iter().all(|message| message.to.len() <= 60));
     assert_eq!(sink.connections(), 1);
 }
+
+#[test]
+fn who_is_named_twice_gets_one_copy() {
+    let outbound = once("named_twice");
+    let sink = outbound.sink("example.test");
+    // Letter case matters in the local part alone (RFC 5321 §2.4).
+    let to = ["user@example.test", "user@EXAMPLE.test", "user@example.test", "User@example.test"];
+    let id = outbound.daemon.send(SENDER, &to, Message::plain("twice", 1000).bytes());
+    outbound.daemon.wait_until_queue_is_empty(SOON);
+    let copies = sink.copies();
+    let of = |address| copies.get(address).copied();
+    assert_eq!(
+        (of("user@example.test"), of("User@example.test")),
+        (Some(1), Some(1)),
+        "{copies:?}"
+    );
+    assert_eq!((copies.len(), sink.count()), (2, 1), "{copies:?}");
+    // Each of those named is answered for.
+    let history = outbound.daemon.said(&["trace", &id]);
+    assert_eq!(history.matches(" outbound delivered ").count(), to.len(), "{history}");
+    assert_eq!(outbound.home.count(), 0);
+}

@@ -1,11 +1,12 @@
 //! A peer that hangs costs its own mail time, and nobody else's: with four slots and three such peers the fourth peer's mail goes on.
 
 use crate::harness::dialogue::{Dialogue, Player};
-use crate::harness::outbound::{Outbound, SOON};
+use crate::harness::message::Message;
+use crate::harness::outbound::{Outbound, SENDER, SOON};
 use crate::harness::process::wait_until;
 
-/// Where they hang, for much longer than the test lasts.
-const HANGING: [(&str, &str); 3] = [
+/// Where they hang, for much longer than the test lasts: waited for an answer ...
+const ANSWERS: [(&str, &str); 3] = [
     ("mail", "S: 220 mx\nC: EHLO *\nS: 250 mx\nC: MAIL*\n! hang\n"),
     (
         "dot",
@@ -19,22 +20,40 @@ const HANGING: [(&str, &str); 3] = [
     ),
 ];
 
-fn play(outbound: &Outbound, (name, script): (&str, &str)) -> Player {
+/// ... or for the greeting, or for room for more content.
+const NO_ROOM: [(&str, &str); 3] = [
+    ("greeting", "! hang\n"),
+    (
+        "content",
+        "S: 220 mx\nC: EHLO *\nS: 250 mx\nC: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go\n\
+         ! stall\n",
+    ),
+    (
+        "slow-content",
+        "S: 220 mx\nC: EHLO *\nS: 250 mx\nC: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go\n\
+         ! read 1000000\n! stall\n",
+    ),
+];
+
+/// More than the buffers between two sockets hold.
+const LARGE: usize = 12_000_000;
+
+fn play(outbound: &Outbound, (name, script): (&str, &str), size: usize) -> Player {
     let player = Dialogue::parse(name, script).unwrap().play(outbound.area.socket(), None);
     let domain = format!("{name}.test");
     outbound.dns.domain(&domain, player.sink.address().ip());
-    outbound.send(&format!("user@{domain}"));
+    let message = Message::plain(name, size);
+    outbound.daemon.send(SENDER, &[&format!("user@{domain}")], message.bytes());
     player
 }
 
-#[test]
-fn three_peers_that_hang_leave_a_slot_for_the_fourth() {
-    let outbound = Outbound::start_with("one_slot_a_peer", &[], |config| {
+fn assert_a_slot_is_left(test: &str, hanging: [(&str, &str); 3], size: usize) {
+    let outbound = Outbound::start_with(test, &[], |config| {
         config.queue = config.queue.replace("max_parallelism 64", "max_parallelism 4");
     });
-    let peers = HANGING.map(|hanging| play(&outbound, hanging));
+    let peers = hanging.map(|hanging| play(&outbound, hanging, size));
     for player in &peers {
-        wait_until("the peer hangs", SOON, || !player.sink.lines().concat().is_empty());
+        wait_until("the peer hangs", SOON, || player.sink.connections() > 0);
     }
     let sink = outbound.sink("lively.test");
     for number in 0..30 {
@@ -48,4 +67,14 @@ fn three_peers_that_hang_leave_a_slot_for_the_fourth() {
         assert_eq!(player.sink.connections(), 1);
         player.assert_followed();
     }
+}
+
+#[test]
+fn three_peers_that_do_not_answer_leave_a_slot_for_the_fourth() {
+    assert_a_slot_is_left("one_slot_answers", ANSWERS, 1000);
+}
+
+#[test]
+fn three_peers_that_take_no_content_leave_a_slot_for_the_fourth() {
+    assert_a_slot_is_left("one_slot_content", NO_ROOM, LARGE);
 }
