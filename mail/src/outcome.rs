@@ -49,6 +49,25 @@ impl fmt::Display for Stage {
     }
 }
 
+impl Stage {
+    /// What a reply of this stage answers, as the sender of a message may have to tell somebody else.
+    pub fn command(self) -> &'static str {
+        match self {
+            Stage::Connect | Stage::Greeting => "the connection",
+            Stage::Mail => "MAIL FROM",
+            Stage::Rcpt => "RCPT TO",
+            Stage::Content => "message content",
+            Stage::Dot => "end of DATA",
+            Stage::Ehlo => "EHLO",
+            Stage::StartTls => "STARTTLS",
+            Stage::Auth => "AUTH",
+            Stage::Data => "DATA",
+            Stage::Rset => "RSET",
+            Stage::Quit => "QUIT",
+        }
+    }
+}
+
 /// What happened. Stored with waiting recipients, counted and shown to the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -169,6 +188,19 @@ impl Cause {
             Cause::Interrupted => (451, Enhanced(4, 3, 2), Temporary),
             Cause::GaveUp => (451, Enhanced(4, 4, 7), Temporary),
             Cause::Operator => (554, Enhanced(5, 7, 0), Permanent),
+        }
+    }
+
+    /// Where in a session it happened, if it was in one.
+    pub fn stage(self) -> Option<Stage> {
+        match self {
+            Cause::Refused(stage)
+            | Cause::Protocol(stage)
+            | Cause::Lost(stage)
+            | Cause::TimedOut(stage) => Some(stage),
+            Cause::HandshakeFailed | Cause::Injected => Some(Stage::StartTls),
+            Cause::UnknownAfterDot => Some(Stage::Dot),
+            _ => None,
         }
     }
 
@@ -305,7 +337,11 @@ impl fmt::Display for Failure {
             let said = if matches!(self.cause, Cause::Refused(_)) { " said" } else { "" };
             write!(f, "{}{said}: ", remote.host)?;
         }
-        write!(f, "{} {} {}", self.code, self.status, self.text)
+        write!(f, "{} {} {}", self.code, self.status, self.text)?;
+        match self.cause {
+            Cause::Refused(stage) => write!(f, " (in reply to {})", stage.command()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -457,6 +493,17 @@ mod tests {
     fn a_status_of_another_class_is_replaced() {
         let failure = Failure::refused(Stage::Rcpt, 450, Some(Enhanced(5, 1, 1)), "no");
         assert_eq!(failure.status, Enhanced(4, 0, 0));
+    }
+
+    #[test]
+    fn a_refusal_names_host_and_command() {
+        let remote = Remote { host: "mx.b.example".into(), address: None };
+        let failure = Failure::refused(Stage::Rcpt, 550, None, "no such user").at(remote.clone());
+        let text = "mx.b.example said: 550 5.0.0 no such user (in reply to RCPT TO)";
+        assert_eq!(failure.to_string(), text);
+        let lost = Failure::new(Cause::Lost(Stage::Dot), "closed").at(remote);
+        assert_eq!(lost.to_string(), "mx.b.example: 451 4.4.2 closed");
+        assert_eq!(lost.cause.stage(), Some(Stage::Dot));
     }
 
     #[test]

@@ -290,7 +290,8 @@ Your message could not be delivered to these recipients. No further attempts
 will be made.
 
   <Bob@b.example>
-    mx.b.example (192.0.2.1) said: 550 5.1.1 no such user X-Evil: 1
+    mx.b.example (192.0.2.1) said: 550 5.1.1 no such user X-Evil: 1 (in
+    reply to RCPT TO)
     Last attempt on Tue, 24 Nov 2026 03:11:00 +0000.
 
   <eve@b.example>

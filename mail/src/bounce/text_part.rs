@@ -102,9 +102,11 @@ fn said(failure: &Failure, charset: Charset) -> String {
         None => host_name(&remote.host),
         Some(address) => format!("{} ({})", host_name(&remote.host), host_name(address)),
     };
-    // What we found out ourselves is not put into the server's mouth.
-    let said = if matches!(failure.cause, Cause::Refused(_)) { " said" } else { "" };
-    format!("{host}{said}: {reply}")
+    match failure.cause {
+        Cause::Refused(stage) => format!("{host} said: {reply} (in reply to {})", stage.command()),
+        // What we found out ourselves is not put into the server's mouth.
+        _ => format!("{host}: {reply}"),
+    }
 }
 
 /// `20 attempts in 3 days`

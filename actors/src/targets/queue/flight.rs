@@ -12,7 +12,7 @@ use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
 use posthaste_mail::admin::request::Filter;
 use posthaste_mail::envelope::{Envelope, Route};
-use posthaste_mail::outcome::{Cause, Failure, Outcome};
+use posthaste_mail::outcome::{Cause, Failure, Outcome, Stage};
 use posthaste_mail::queue::agenda::Refused;
 use posthaste_mail::queue::amendment::{Amendment, Order};
 use posthaste_mail::queue::lease::Lease;
@@ -336,6 +336,7 @@ impl QueueActor {
                 "tls_level" => %facts.tls_level,
                 "tls_version" => &facts.tls_version,
                 "tls_cipher" => &facts.tls_cipher,
+                "command" => outcome.failure().and_then(|f| f.cause.stage()).map(Stage::command),
                 "code" => code,
                 "status" => status.map(|s| s.to_string()),
                 "reply" => text,
