@@ -1,6 +1,5 @@
 //! One DNS server, asked over UDP, and over TCP when an answer does not fit.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -116,11 +115,6 @@ impl Server {
                     Answer::Unasked("no answer to anything".to_string())
                 }
             }
-            // RFC 7766 §5: what does not fit is asked for over TCP. If only that is refused the server is there, and what it knows of
-            // the name cannot be had. An older sign of life does not count: a server that has just gone refuses everything.
-            Err(NetError::Io(e)) if is_refusal(&e) && self.lives(clock).await => {
-                Answer::Failed(format!("the whole answer could not be had: {e}"))
-            }
             end => self.answer(name, kind, end),
         }
     }
@@ -174,6 +168,7 @@ impl Server {
             Err(error @ (NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {
                 Answer::Unasked(error.to_string())
             }
+            // RFC 7766 §5: among them an answer that was cut off and could not be had over TCP. The server is there all the same.
             Err(other) => Answer::Failed(other.to_string()),
         }
     }
@@ -202,19 +197,6 @@ fn read(name: &Name, kind: RecordType, answers: &[Record], authentic: bool) -> A
     let life = answers.iter().map(|r| r.ttl).min().unwrap_or(0);
     let life = Duration::from_secs(u64::from(life));
     Answer::Records { hops: chain.hops().to_vec(), records, authentic, life }
-}
-
-/// The other side ended it, not this machine.
-fn is_refusal(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionRefused
-            | ConnectionReset
-            | ConnectionAborted
-            | BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-    )
 }
 
 /// The pool does not keep the header of a negative answer, so it is never taken for authentic here.

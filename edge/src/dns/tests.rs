@@ -38,6 +38,7 @@ impl Fake {
                 reply.add_query(question);
                 reply.metadata.response_code = code;
                 reply.metadata.authentic_data = true;
+                reply.metadata.truncation = reply.queries[0].name.to_ascii() == "cut.test.";
                 records.into_iter().for_each(|record| {
                     reply.add_answer(record);
                 });
@@ -195,17 +196,26 @@ async fn that_nobody_could_be_asked_is_not_believed_at_all() {
     let nobody = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let address = nobody.local_addr().unwrap();
     drop(nobody);
-    let resolver = Resolver::new(&[address], clock()).unwrap();
+    let hasty = Patience { round: Duration::from_millis(500), rounds: 1 };
+    let resolver = Resolver::asking(each(&[address], hasty).unwrap(), None, clock()).unwrap();
     let name = domain("example.test");
     let answer = resolver.mx(&name).await;
     assert!(matches!(answer, Lookup::Unasked(_)), "{answer:?}");
     let back = UdpSocket::bind(address).unwrap();
+    back.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let seen = tokio::task::spawn_blocking(move || back.recv_from(&mut [0; 4096]).is_ok());
     let again = resolver.mx(&name);
     tokio::select! {
         seen = seen => assert!(seen.unwrap()),
         answer = again => panic!("not asked again: {answer:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_answer_whose_rest_is_refused_is_a_failure_of_the_name() {
+    let fake = Fake::start(|_, _| (ResponseCode::NoError, vec![])); // nobody listens for TCP
+    let answer = resolver(&fake, &clock()).mx(&domain("cut.test")).await;
+    assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
 }
 
 #[tokio::test]
