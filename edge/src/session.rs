@@ -412,6 +412,11 @@ impl Session {
         tcp.poll_peek(context, &mut buffer).map(drop)
     }
 
+    /// Another transaction may begin without RSET: the peer waits for us, and no MAIL was left open.
+    pub fn is_ready(&self) -> bool {
+        !self.needs_reset && self.is_quiet()
+    }
+
     /// RSET, answered with 2yz in good time: the peer is there, listens, and has forgotten any MAIL left open. A 421 that lies here
     /// already is an answer to nothing, and means that the session is over (RFC 5321 §3.8).
     pub async fn reset(&mut self) -> bool {

@@ -207,7 +207,7 @@ impl RemotePorts {
 
     fn lender(&self) -> Lender<'_> {
         let Network { pool_out: check_out, pool_in: check_in, .. } = &*self.network;
-        Lender { check_out, check_in, key: &self.key }
+        Lender { check_out, check_in, key: &self.key, now: self.clock.now() }
     }
 
     fn in_force(&self, address: IpAddr) -> InForce {

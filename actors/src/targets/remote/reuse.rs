@@ -22,6 +22,8 @@ use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
 
 /// For the pool's own answer. One that is being restarted holds no delivery: a dial is what it costs.
 const POOL_LIMIT: Duration = Duration::from_secs(1);
+/// Who answered so lately is there: RSET would cost a busy destination a round trip a message and tell nothing.
+const FRESH: Duration = Duration::from_secs(1);
 /// For the whole search, so that a destination full of half-dead sessions costs no more than one of them.
 const SEARCH_LIMIT: Duration = Duration::from_secs(20);
 
@@ -79,6 +81,7 @@ pub struct Lender<'a> {
     pub check_out: &'a Address<CheckOut>,
     pub check_in: &'a Address<CheckIn>,
     pub key: &'a PoolKey,
+    pub now: Timestamp,
 }
 
 impl Lender<'_> {
@@ -95,7 +98,7 @@ impl Lender<'_> {
                 let Some(mut idle) = found else { continue };
                 match judge(&idle.proof, in_force(idle.proof.address)) {
                     Err(_) => self.give_back(idle, Wish::Part),
-                    Ok(levels) if idle.session.reset().await => {
+                    Ok(levels) if self.answers(&mut idle).await => {
                         idle.facts = at(levels, idle.facts);
                         return Some(idle);
                     }
@@ -105,6 +108,12 @@ impl Lender<'_> {
             }
         };
         tokio::time::timeout(SEARCH_LIMIT, search).await.ok()?
+    }
+
+    /// Is its peer there, and ready for another transaction?
+    async fn answers(&self, idle: &mut Idle) -> bool {
+        let rested = self.now.since(idle.last_used);
+        (rested < FRESH && idle.session.is_ready()) || idle.session.reset().await
     }
 
     /// `None`: there is no session, or no pool. `Some(None)`: there was one.
@@ -214,11 +223,21 @@ mod tests {
             Place { check_out, check_in: pool.recipient(), asked, returned }
         }
 
+        /// After more than a moment of rest.
         async fn lends(&self, tls: TlsWish, address: AddressUse) -> Option<Box<Idle>> {
+            self.lends_at(Clock::system().now().plus(2 * FRESH), tls, address).await
+        }
+
+        async fn lends_at(
+            &self,
+            now: Timestamp,
+            tls: TlsWish,
+            address: AddressUse,
+        ) -> Option<Box<Idle>> {
             let mut key = crate::peer::key("a");
             key.class.tls = tls;
             let Place { check_out, check_in, .. } = self;
-            Lender { check_out, check_in, key: &key }.lend(|_| InForce { address }).await
+            Lender { check_out, check_in, key: &key, now }.lend(|_| InForce { address }).await
         }
     }
 
@@ -246,6 +265,22 @@ mod tests {
                 tokio::join!(place.lends(TlsWish::Unsaid, AddressUse::Allowed), peers);
             assert!(found.is_some());
             assert!(place.returned.try_recv().is_err());
+        });
+    }
+
+    #[test]
+    fn who_has_just_answered_is_not_asked() {
+        System::new().block_on(async {
+            let (session, _peer) = session().await;
+            let now = session.last_used;
+            let place = Place::with(vec![session]);
+            assert!(place.lends_at(now, TlsWish::Unsaid, AddressUse::Allowed).await.is_some());
+            let (session, peer) = self::session().await;
+            let now = session.last_used;
+            let place = Place::with(vec![session]);
+            drop(peer);
+            tokio::time::sleep(Duration::from_millis(50)).await; // its end is on the way
+            assert!(place.lends_at(now, TlsWish::Unsaid, AddressUse::Allowed).await.is_none());
         });
     }
 
