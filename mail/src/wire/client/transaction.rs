@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::outcome::{Cause, Failure, Stage};
+use crate::outcome::{Cause, Class, Failure, Stage};
 use crate::status::Enhanced;
 use crate::wire::client::opening::Dialect;
 use crate::wire::reply::Reply;
@@ -329,8 +329,13 @@ impl Transaction {
         self.fail_undecided(&failure);
     }
 
+    /// A reply that is final speaks of those who were named: where the server wanted no more, the others stay for another transaction.
     fn fail_undecided(&mut self, failure: &Failure) {
-        for fate in self.fates.iter_mut().filter(|f| f.is_none()) {
+        let concerned = match failure.class() {
+            Class::Permanent => self.next_recipient,
+            Class::Temporary => self.fates.len(),
+        };
+        for fate in self.fates.iter_mut().take(concerned).filter(|f| f.is_none()) {
             *fate = Some(Fate::Refused(failure.clone()));
         }
     }

@@ -144,6 +144,17 @@ fn unsent_recipients_of_a_full_transaction_are_told() {
 }
 
 #[test]
+fn recipients_not_named_do_not_fail_for_good() {
+    let play = Play { people: 4, ..STEPPED };
+    let (_, ending) = play.run(&["250 m", "250 r", "452 many", "554 5.7.1 policy"]);
+    let expected = ["refused 554 refused", "another 452", "another 451", "another 451"];
+    assert_eq!(fates(&ending), expected);
+    assert!(!ending.in_sync);
+    let (_, ending) = play.run(&["250 m", "250 r", "452 many"]);
+    assert_eq!(fates(&ending)[2], "refused 451 connection-lost"); // temporary: as for the others
+}
+
+#[test]
 fn windows_for_many_recipients() {
     let play = Play { people: 120, ..PIPED };
     let mut server = vec!["250 ok"; 121];
