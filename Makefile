@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?= config/posthaste.conf
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-long test-pure lint fmt doc demo ci bench bench-scale powercut clean
+.PHONY: help deps build run test test-long test-pure lint fmt doc demo ci fuzz bench bench-scale powercut clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -51,6 +51,10 @@ demo: build ## one message through daemon, DNS and a mail exchanger on this mach
 
 ci: ## what the pipeline runs
 	@.ci/run
+
+fuzz: ## half a minute a target of arbitrary replies and broken lines (nightly, cargo-fuzz); docs/testing.md
+	@scripts/setup.sh build
+	@scripts/fuzz.sh
 
 bench: ## throughput, CPU and memory next to Debian's Postfix (root); docs/benchmarks.md
 	@scripts/setup.sh build

@@ -89,7 +89,8 @@ named_in() {
 
 outside_packages_have_one_home() {
     local manifests=() manifest
-    for manifest in Cargo.toml mail/Cargo.toml config/Cargo.toml edge/Cargo.toml actors/Cargo.toml; do
+    for manifest in Cargo.toml mail/Cargo.toml config/Cargo.toml edge/Cargo.toml actors/Cargo.toml \
+        fuzz/Cargo.toml; do
         [ ! -e "$manifest" ] || manifests+=("$manifest")
     done
     for manifest in "${manifests[@]}"; do
@@ -110,7 +111,7 @@ mail_touches_nothing() {
 }
 
 nothing_is_left_undone() {
-    code mail config edge actors src integration-tests | grep -E '\<(todo|unimplemented)!' \
+    code mail config edge actors src integration-tests fuzz/bodies fuzz/fuzz_targets | grep -E '\<(todo|unimplemented)!' \
         | sed -E 's#^([^:]+:[0-9]+):#\1: nothing_is_left_undone: #' || true
 }
 
@@ -122,7 +123,7 @@ texts() {
 
 # Paths of one machine: home directories and the like. /root and /home alone, as words of a manual, are fine.
 no_machine_paths() {
-    texts | grep -Ev '^Cargo\.lock$|\.(deb|png|ico|gz)$|^scripts/lint-walls\.sh$' | while read -r file; do
+    texts | grep -Ev '(^|/)Cargo\.lock$|\.(deb|png|ico|gz)$|^scripts/lint-walls\.sh$' | while read -r file; do
         [ -f "$file" ] || continue
         grep -nIE '/(home|Users)/[a-z][a-z0-9_-]*/|/root/[A-Za-z0-9._-]+|/work/[a-z]+/|[^a-z]/builds/[a-z]' "$file" \
             | sed -E "s#^([0-9]+):#$file:\1: no_machine_paths: #" || true
