@@ -216,8 +216,19 @@ macro_rules! on_both {
     };
 }
 
+/// A process that another test begins holds our lock too, from its fork until it is another program: that is waited for.
+#[allow(clippy::disallowed_methods, reason = "nothing tells when the other process has begun")]
 pub fn open(scratch: &Scratch) -> DiskSpool {
-    DiskSpool::open(scratch.path(), options(), boot(1)).unwrap()
+    let attempt = || DiskSpool::open(scratch.path(), options(), boot(1));
+    let mut opened = attempt();
+    for _ in 0..1000 {
+        if !matches!(opened, Err(SpoolError::Locked(_))) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        opened = attempt();
+    }
+    opened.unwrap()
 }
 
 /// Small segments and many checkpoints, so that tests see them, and no opinion on the disk the tests run on.
