@@ -135,14 +135,14 @@ impl Session {
         loop {
             let step = match opening.step() {
                 Ok(step) => step,
-                Err(e) => return Err(session.opening_failed(e).await),
+                Err(e) => return Err(session.opening_failed(e)),
             };
             match step {
                 OpeningStep::Write(bytes) => session.write(&bytes, Stage::Ehlo).await?,
                 OpeningStep::Await(stage) => {
                     let reply = session.reply(stage).await?;
                     if let Err(e) = opening.reply(&reply) {
-                        return Err(session.opening_failed(e).await);
+                        return Err(session.opening_failed(e));
                     }
                 }
                 OpeningStep::Handshake => {
@@ -157,8 +157,9 @@ impl Session {
         }
     }
 
-    async fn opening_failed(&mut self, error: OpeningError) -> Failure {
-        self.quit().await;
+    /// The attempt does not wait for a farewell that a peer may draw out.
+    fn opening_failed(mut self, error: OpeningError) -> Failure {
+        tokio::spawn(async move { self.quit().await });
         match error {
             OpeningError::Failed(failure) | OpeningError::StartTlsRefused(failure) => failure,
         }
