@@ -2,7 +2,7 @@
 //!
 //! `configuration` reads the file into settings, `compose` makes the actors of them and introduces them to each other, `root` watches
 //! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets
-//! with sessions of the `pool`. `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while
+//! with sessions of the `pool`, within `limits`. `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while
 //! no daemon does.
 
 pub mod admin;
@@ -11,6 +11,7 @@ pub mod configuration;
 pub mod content;
 pub mod exit;
 pub mod intake;
+pub mod limits;
 pub mod log;
 pub mod messages;
 pub mod offline;

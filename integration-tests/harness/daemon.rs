@@ -193,14 +193,20 @@ impl Daemon {
         trace
     }
 
-    /// Queue ids that wait, from `posthaste queue list --json` (member `id`).
-    pub fn queued(&self) -> Vec<String> {
+    /// What waits, as `posthaste queue list --json` tells it.
+    pub fn batches(&self) -> Vec<Value> {
         let output = self.cli(&["queue", "list", "--json"]);
         let listing = text(&output.stdout);
         let rows = listing.lines().map(|line| {
             serde_json::from_str::<Value>(line).unwrap_or_else(|why| panic!("{line}: {why}"))
         });
-        rows.map(|row| row["id"].as_str().expect("member id").to_owned()).collect()
+        rows.collect()
+    }
+
+    /// Queue ids that wait (member `id`).
+    pub fn queued(&self) -> Vec<String> {
+        let id = |row: &Value| row["id"].as_str().expect("member id").to_owned();
+        self.batches().iter().map(id).collect()
     }
 
     /// Whether nothing waits any more, or there is nobody to ask.

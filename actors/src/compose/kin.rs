@@ -6,6 +6,7 @@ use posthaste_mail::route::destination::Splitting;
 
 use crate::configuration::{Target, TargetSettings};
 use crate::exit::Door;
+use crate::limits::SharedLimits;
 use crate::messages::delivery::Deliver;
 use crate::root::guard::Unborn;
 use crate::targets::dummy::DummyActor;
@@ -23,6 +24,7 @@ pub(super) struct Kin {
     /// How recipients are grouped for it.
     pub splitting: Vec<Splitting>,
     pub names: Vec<String>,
+    pub limits: Vec<Option<SharedLimits>>,
     pub doors: Vec<Door>,
 }
 
@@ -35,6 +37,7 @@ impl Kin {
             deliver: Vec::new(),
             splitting: Vec::new(),
             names: Vec::new(),
+            limits: Vec::new(),
             doors: Vec::new(),
         };
         for target in targets {
@@ -72,6 +75,10 @@ impl Kin {
             kin.deliver.push(deliver);
             kin.splitting.push(splitting);
             kin.names.push(target.name.clone());
+            kin.limits.push(match &target.settings {
+                Some(TargetSettings::Remote(settings)) => settings.limits.clone(),
+                Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => None,
+            });
             kin.doors.push(door);
         }
         kin
@@ -88,7 +95,8 @@ impl Kin {
         let way = |i: usize| {
             let deliver = self.deliver.get(i)?.clone()?;
             let splitting = self.splitting.get(i)?.clone();
-            Some(Way { name: self.names.get(i)?.clone(), deliver, splitting, own: i == place })
+            let (name, limits) = (self.names.get(i)?.clone(), self.limits.get(i)?.clone());
+            Some(Way { name, deliver, splitting, limits, own: i == place })
         };
         (0..self.deliver.len()).map(way).collect()
     }

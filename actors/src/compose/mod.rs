@@ -443,6 +443,7 @@ fn queue_deps(
         boot: start.boot.clone(),
         target: deliver,
         target_name: kin.names.get(out).cloned().unwrap_or_default(),
+        limits: kin.limits.get(out).cloned().flatten(),
         bounce,
         splitting,
         exits,

@@ -34,7 +34,6 @@ fn of_a_whole_mail_server_only_these_are_missing() {
             "64: check: checks are not supported by this version",
             "85: check: checks are not supported by this version",
             "96: modify: unknown directive dkim",
-            "107: target.remote world: limits cannot be used: it is not supported in target.remote by this version",
             "111: target.remote world: mx_auth cannot be used: it is not supported in target.remote by this version",
             "129: module imap is not implemented",
         ]

@@ -23,10 +23,10 @@ use posthaste_mail::pipeline::SharedPipeline;
 
 use crate::exit::Exit;
 use crate::intake::auth::PassTables;
-use crate::intake::limits::LimitBlocks;
 use crate::intake::settings as endpoint;
 use crate::intake::settings::EndpointSettings;
 use crate::intake::table::{FileTables, Tables};
+use crate::limits::LimitBlocks;
 use crate::reading::Reading;
 use crate::routing;
 use crate::targets::queue::settings::{self as queue, QueueSettings};

@@ -1,7 +1,6 @@
 //! EndpointActor: one `smtp`, `submission` or `lmtp` block, its listeners and its sessions.
 
 pub mod auth;
-pub mod limits;
 pub mod session;
 pub mod settings;
 pub mod table;

@@ -29,7 +29,7 @@ use posthaste_mail::wire::server::{
 use crate::content::{Demands, Incoming};
 use crate::exit::{Door, Exit};
 use crate::intake::auth::{AuthRefusal, Authenticator};
-use crate::intake::limits::{LONGEST_WAIT, Permit, SharedLimits};
+use crate::limits::{LONGEST_WAIT, Permit, SharedLimits};
 use crate::messages::intake::{Accept, Decide};
 
 /// What all sessions of an endpoint share.

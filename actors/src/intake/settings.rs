@@ -12,7 +12,7 @@ use posthaste_mail::wire::server::{Authentication, Dialect, Mechanism, Settings,
 use crate::configuration::Reader;
 use crate::content::{Demands, Submission};
 use crate::intake::auth::Authenticator;
-use crate::intake::limits::SharedLimits;
+use crate::limits::SharedLimits;
 use crate::routing::{self, Routing};
 
 #[derive(Debug)]

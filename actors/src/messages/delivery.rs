@@ -13,6 +13,8 @@ use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::destination::DestinationKey;
 
+use crate::limits::Permit;
+
 /// Queue -> any target: make one attempt. `Ok` means a task runs and will send `Finished` exactly once; an error or no answer means
 /// that the queue ends the attempt itself.
 pub struct Deliver {
@@ -25,6 +27,8 @@ pub struct Deliver {
     pub journal: Journal,
     /// Held for as long as the attempt runs.
     pub slot: Slot,
+    /// What the target's limits gave leave for, held as long.
+    pub permit: Option<Permit>,
     /// The queue may call the attempt off while it has no session yet.
     pub called_off: watch::Receiver<bool>,
     pub settled_to: actix::Recipient<Settled>,

@@ -85,6 +85,7 @@ pub fn work(taken: Taken, journal: &Arc<dyn Spool>, to: &Addr<Recorder>) -> Deli
         journal: Journal::new(Arc::clone(journal), taken.lease.batch),
         lease: taken.lease,
         slot: Slot::new(permit),
+        permit: None,
         called_off: watch::channel(false).1,
         settled_to: to.clone().recipient(),
         waiting_to: to.clone().recipient(),

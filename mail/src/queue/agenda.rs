@@ -6,7 +6,8 @@
 //!
 //! 1. `lines` holds the first batches of each destination, `turns` whose turn it is.
 //! 2. `reader` fetches from disk what they lack.
-//! 3. `silence` remembers hosts that do not answer.
+//! 3. `silence` remembers hosts that do not answer, `sites` how many attempts a destination takes at once and which are dead.
+//! 4. `parking` keeps those that wait for a limit of ours.
 //!
 //! The rooms: here what comes into the schedule, `room` which of it is kept in memory, `attempts` what becomes of it.
 //!
@@ -20,15 +21,18 @@ mod fairness;
 mod model;
 mod room;
 
-pub use attempts::{Patience, Refused};
+pub use attempts::{Limited, Patience, Refused};
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::queue::lines::{LineId, Lines, Memory, Rest};
+use crate::queue::parking::{Lot, MOST_PARKED, Parking};
 use crate::queue::reader::{LAST_BATCH, Pages, Read, Reader, Way, before};
 use crate::queue::record::{BatchId, Due, Place};
 use crate::queue::silence::{MOST_SILENT, Silence};
+use crate::queue::site::Rules;
+use crate::queue::sites::{MOST_SITES, Sites};
 use crate::queue::turns::{Room, Turns};
 use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
@@ -39,6 +43,9 @@ pub struct Limits {
     pub pages: Pages,
     /// Destinations that are remembered as silent.
     pub silent: usize,
+    pub sites: Rules,
+    /// Batches that wait for limits of ours.
+    pub parked: usize,
 }
 
 impl Default for Limits {
@@ -51,6 +58,8 @@ impl Default for Limits {
                 pause: Duration::from_secs(1),
             },
             silent: MOST_SILENT,
+            sites: Rules::default(),
+            parked: MOST_PARKED,
         }
     }
 }
@@ -66,6 +75,11 @@ enum Stage {
         at: Timestamp,
     },
     Flying(Flight),
+    /// Waits for a limit of ours; the schedule has it at `at`.
+    Parked {
+        lot: Lot,
+        at: Timestamp,
+    },
     /// Its end is being written down.
     Settling {
         told: Told,
@@ -80,7 +94,15 @@ struct Flight {
     room: Room,
     /// Its host has not greeted for long.
     slow: bool,
+    /// The limits it holds something of.
+    lots: Vec<Lot>,
     told: Told,
+}
+
+impl Flight {
+    fn new(key: DestinationKey, at: Timestamp, room: Room) -> Flight {
+        Flight { key, at, room, slow: false, lots: Vec::new(), told: None }
+    }
 }
 
 /// The earliest moment the schedule was said to have the batch at, while it was in hand.
@@ -94,6 +116,8 @@ pub struct Census {
     pub lines: usize,
     /// Attempts that run or are being settled.
     pub in_hand: usize,
+    /// Waiting for limits of ours.
+    pub parked: usize,
 }
 
 #[derive(Debug)]
@@ -104,6 +128,8 @@ pub struct Agenda {
     turns: Turns,
     reader: Reader,
     silence: Silence,
+    sites: Sites,
+    parking: Parking,
     known: HashMap<BatchId, Stage>,
     waiting: usize,
     /// Attempts that came to an end before the leases were known.
@@ -126,6 +152,8 @@ impl Agenda {
             turns: Turns::default(),
             reader: Reader::new(limits.pages),
             silence: Silence::new(limits.silent),
+            sites: Sites::new(limits.sites, MOST_SITES),
+            parking: Parking::new(limits.parked),
             known: HashMap::new(),
             waiting: 0,
             landed_early: HashSet::new(),
@@ -142,8 +170,8 @@ impl Agenda {
 
     /// An attempt of an earlier life that still runs.
     pub fn adopt(&mut self, batch: BatchId, key: DestinationKey, at: Timestamp) {
-        let flight = Flight { key, at, room: Room::Slot, slow: false, told: None };
-        self.known.insert(batch, Stage::Flying(flight));
+        self.sites.begin(&key, at);
+        self.known.insert(batch, Stage::Flying(Flight::new(key, at, Room::Slot)));
     }
 
     /// All leases are known.
@@ -209,7 +237,9 @@ impl Agenda {
             }
             None => {
                 // The word of a hold may come after that of its release: what the disk has all the same is found again.
-                if let Some(Stage::Waiting { at, .. }) = self.known.get(&batch) {
+                if let Some(Stage::Waiting { at, .. } | Stage::Parked { at, .. }) =
+                    self.known.get(&batch)
+                {
                     let at = *at;
                     self.drop_waiting(batch, now);
                     self.read_again(at, at.max(now));
@@ -230,7 +260,7 @@ impl Agenda {
                 *told = Some(told.map_or(at, |first| first.min(at)));
                 true
             }
-            Some(Stage::Waiting { .. }) | None => false,
+            Some(Stage::Waiting { .. } | Stage::Parked { .. }) | None => false,
         }
     }
 
@@ -263,7 +293,9 @@ impl Agenda {
             }
             match self.known.get(&batch) {
                 // Kept for later by a page or a word that was older than a move. Too early costs a look, too late is not looked at again.
-                Some(Stage::Waiting { at: kept, .. }) if at < *kept => {
+                Some(Stage::Waiting { at: kept, .. } | Stage::Parked { at: kept, .. })
+                    if at < *kept =>
+                {
                     self.drop_waiting(batch, now);
                 }
                 Some(_) => continue,
@@ -313,14 +345,15 @@ impl Agenda {
         }
         let due = self.turns.next_due().map(|(due, _)| due);
         let grounded = self.grounded.map(|(at, ..)| at);
-        [due, grounded, self.reader.wakes()].into_iter().flatten().min()
+        [due, grounded, self.parking.wakes(), self.reader.wakes()].into_iter().flatten().min()
     }
 
     pub fn census(&self) -> Census {
         Census {
             waiting: self.waiting,
             lines: self.lines.count(),
-            in_hand: self.known.len() - self.waiting,
+            in_hand: self.known.len() - self.waiting - self.parking.len(),
+            parked: self.parking.len(),
         }
     }
 }

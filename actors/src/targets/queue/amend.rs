@@ -3,7 +3,7 @@
 //! A task walks through the spool page by page and hands every batch that matches to the spool, some hundreds before the first has
 //! answered; the spool decides on each as it is then. The actor is told page by page, so that what it holds in memory follows the disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
@@ -17,6 +17,7 @@ use posthaste_mail::admin::request::{Filter, Verb};
 use posthaste_mail::queue::amendment::{Amended, Amendment, Kept, Order, Reroute};
 use posthaste_mail::queue::ledger::{Finish, may_finish};
 use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::admin::{Act, Unable};
@@ -49,6 +50,7 @@ impl Handler<Act> for QueueActor {
             wish: order,
             affected: Affected::default(),
             moved: HashMap::new(),
+            revived: HashSet::new(),
         };
         // It goes on when the operator does not wait for the answer.
         let run = self.deps.runtime.spawn(round.run(act.filter, act.count_only));
@@ -110,9 +112,11 @@ struct Round {
     affected: Affected,
     /// What the actor has to be told: where the schedule has these batches now.
     moved: HashMap<BatchId, Option<Timestamp>>,
+    /// Destinations that are to be tried, whatever is known of them.
+    revived: HashSet<DestinationKey>,
 }
 
-type Pending = (BatchId, String, Ticket<Amended>);
+type Pending = (BatchId, DestinationKey, Ticket<Amended>);
 type Finished = (BatchId, Result<Result<(), Kept>, Unsettled>);
 
 impl Round {
@@ -135,7 +139,7 @@ impl Round {
                 match &self.wish {
                     Wish::Amend(order) => {
                         let ticket = self.deps.spool.amend(found.batch, Arc::clone(order), now);
-                        let destination = found.record.destination.to_string();
+                        let destination = found.record.destination;
                         pending.push_back((found.batch, destination, ticket));
                     }
                     Wish::Finish(order) => {
@@ -225,7 +229,7 @@ impl Round {
     fn amended(
         &mut self,
         batch: BatchId,
-        destination: String,
+        destination: DestinationKey,
         end: Result<(), Kept>,
         scheduled: Option<Timestamp>,
     ) {
@@ -234,6 +238,9 @@ impl Round {
             // What is due already is looked for, wherever it is.
             Amendment::Retry if end.is_ok() || end == Err(Kept::AsItWas) => {
                 self.moved.insert(batch, scheduled);
+                if scheduled.is_some() {
+                    self.revived.insert(destination.clone());
+                }
                 String::new()
             }
             Amendment::Retry | Amendment::Release => String::new(),
@@ -244,13 +251,15 @@ impl Round {
             return;
         }
         self.moved.insert(batch, scheduled);
-        let told = Told { me: self.me.clone(), act: self.act, by: self.by.clone(), destination };
+        let (me, by) = (self.me.clone(), self.by.clone());
+        let told = Told { me, act: self.act, by, destination: destination.to_string() };
         told.note(&self.deps, batch, text);
     }
 
     fn tell(&mut self) {
         if !self.moved.is_empty() {
-            self.me.do_send(Moved { batches: std::mem::take(&mut self.moved) });
+            let batches = std::mem::take(&mut self.moved);
+            self.me.do_send(Moved { batches, revived: std::mem::take(&mut self.revived) });
         }
     }
 }
@@ -344,6 +353,7 @@ impl Handler<Ended> for QueueActor {
 /// Operator's task -> Queue: these batches have another place in the schedule, or none.
 struct Moved {
     batches: HashMap<BatchId, Option<Timestamp>>,
+    revived: HashSet<DestinationKey>,
 }
 
 impl Message for Moved {
@@ -356,6 +366,9 @@ impl Handler<Moved> for QueueActor {
     /// What memory has of them goes; the schedule is read again where they are now.
     fn handle(&mut self, message: Moved, ctx: &mut Context<Self>) {
         let now = self.deps.clock.now();
+        for key in &message.revived {
+            self.state.agenda.revive(key, now);
+        }
         for (batch, at) in message.batches {
             self.state.agenda.moved(batch, at, now);
         }

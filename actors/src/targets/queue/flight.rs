@@ -17,12 +17,16 @@ use posthaste_mail::queue::agenda::Refused;
 use posthaste_mail::queue::amendment::{Amendment, Order};
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::ledger::{NotLeasable, Terms};
-use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::queue::parking::Lot;
+use posthaste_mail::queue::record::{BatchId, BatchRecord};
 use posthaste_mail::queue::turns::Room;
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
+use crate::limits::{Permit, SharedLimits};
 use crate::messages::delivery::{Busy, Deliver, Finished, Journal, Settled, Slot};
+use crate::targets::queue::limited::{Leave, leave};
+use crate::targets::queue::notice::Way;
 use crate::targets::queue::{Deps, Flight, LEASE_SPAN, QueueActor};
 use crate::task::spawn_reporting;
 
@@ -74,8 +78,11 @@ enum Launch {
         recipients: usize,
         attempt: u32,
         lease: Lease,
+        lots: Vec<Lot>,
     },
     NotNow(NotLeasable),
+    /// A limit of the target's has no room.
+    Limited(Refused),
     /// The batch is no longer in the spool.
     Gone,
     /// Nothing was started; the batch is where it was.
@@ -91,6 +98,11 @@ async fn launch(
     called_off: watch::Receiver<bool>,
     me: Addr<QueueActor>,
 ) -> Launch {
+    // Before anything is written: a batch that has to wait stays as it is, and is no attempt.
+    let Leave { permit, lots } = match leave(&deps, batch).await {
+        Ok(leave) => leave,
+        Err(refused) => return Launch::Limited(refused),
+    };
     // `lease_before_packet`: the attempt is on disk before anybody looks anything up.
     let seed = dice().next_u64();
     let taken = match deps.spool.take(batch, terms, deps.plan.clone(), seed).await {
@@ -105,9 +117,12 @@ async fn launch(
         recipients: taken.recipients.len(),
         attempt: taken.batch.attempts,
         lease: lease.clone(),
+        lots,
     };
     let indices: Vec<u32> = taken.recipients.iter().map(|(i, _)| *i).collect();
-    if let Err((outcomes, fault)) = hand_over(&deps, taken, slot, called_off, &me, &indices).await {
+    if let Err((outcomes, fault)) =
+        hand_over(&deps, taken, (slot, permit), called_off, &me, &indices).await
+    {
         me.do_send(Finished { lease, outcomes, fault, last: None });
     }
     flying
@@ -118,7 +133,7 @@ type NotHanded = (Vec<(u32, Outcome)>, Option<Failure>);
 async fn hand_over(
     deps: &Deps,
     taken: Taken,
-    slot: Slot,
+    (slot, permit): (Slot, Option<Permit>),
     called_off: watch::Receiver<bool>,
     me: &Addr<QueueActor>,
     indices: &[u32],
@@ -149,11 +164,9 @@ async fn hand_over(
         Err(error) => return Err(all(Failure::new(Cause::Internal, error.to_string()))),
     };
     let recipient = taken.recipients.first().map(|(_, record)| &record.recipient.address);
-    let route = match &taken.batch.rerouted {
-        Some(target) => Route::Rerouted { target: target.clone() },
-        None => taken.envelope.envelope.route.clone(),
-    };
-    let Some((target, target_name)) = way_out(deps, &route, recipient) else {
+    let route = route_of(&taken.batch, &taken.envelope.envelope);
+    let Some(WayOut { deliver: target, name: target_name, .. }) = way_out(deps, &route, recipient)
+    else {
         let missing = |text: String| Failure::new(Cause::TargetUnavailable, text);
         return Err(match &route {
             // Nobody was asked, and nobody but the operator can change it: that is no attempt, or it would end in a bounce.
@@ -192,6 +205,7 @@ async fn hand_over(
         journal: Journal::new(Arc::clone(&deps.spool), taken.lease.batch),
         lease: taken.lease,
         slot,
+        permit,
         called_off,
         settled_to: me.clone().recipient(),
         waiting_to: me.clone().recipient(),
@@ -222,18 +236,39 @@ async fn set_aside(deps: &Deps, batch: BatchId, why: &SpoolError) {
 /// Who holds what cannot be read; `posthaste queue release` has it tried again.
 const DAMAGE: &str = "damage";
 
+/// Where a batch goes: as its envelope says, or an operator.
+pub(super) fn route_of(batch: &BatchRecord, envelope: &Envelope) -> Route {
+    match &batch.rerouted {
+        Some(target) => Route::Rerouted { target: target.clone() },
+        None => envelope.route.clone(),
+    }
+}
+
+/// A target, with what its `limits` are.
+pub(super) struct WayOut {
+    pub deliver: Recipient<Deliver>,
+    pub name: String,
+    pub limits: Option<SharedLimits>,
+}
+
 /// The queue's target, the one an operator chose, or for a notification the one its pipeline chose. When that one is gone from the configuration, or has another
 /// name there, the pipeline is asked again.
-fn way_out(
-    deps: &Deps,
-    route: &Route,
-    recipient: Option<&Mailbox>,
-) -> Option<(Recipient<Deliver>, String)> {
+pub(super) fn way_out(deps: &Deps, route: &Route, recipient: Option<&Mailbox>) -> Option<WayOut> {
+    let of = |way: &Way| WayOut {
+        deliver: way.deliver.clone(),
+        name: way.name.clone(),
+        limits: way.limits.clone(),
+    };
     let name = match route {
-        Route::Target => return Some((deps.target.clone(), deps.target_name.clone())),
+        Route::Target => {
+            return Some(WayOut {
+                deliver: deps.target.clone(),
+                name: deps.target_name.clone(),
+                limits: deps.limits.clone(),
+            });
+        }
         Route::Rerouted { target } => {
-            let way = deps.exits.iter().find(|way| way.name == *target)?;
-            return Some((way.deliver.clone(), way.name.clone()));
+            return deps.exits.iter().find(|way| way.name == *target).map(of);
         }
         Route::Bounce { target } => target,
     };
@@ -244,7 +279,7 @@ fn way_out(
         let hop = transaction.route(recipient?).ok()?.into_iter().next()?;
         ways.ways.get(hop.target.0)?.as_ref()
     })?;
-    Some((way.deliver.clone(), way.name.clone()))
+    Some(of(way))
 }
 
 /// Launch -> Queue.
@@ -270,16 +305,21 @@ impl Handler<Launched> for QueueActor {
         // Over already, or of an earlier life; then the leases on disk tell of it.
         let Some(flight) = flight else { return };
         let refused = match end {
-            Launch::Flying { recipients, attempt, lease } => {
+            Launch::Flying { recipients, attempt, lease, lots } => {
                 flight.recipients = recipients;
                 flight.attempt = attempt;
                 flight.lease = Some(lease);
+                if !lots.is_empty() {
+                    self.state.agenda.granted(batch, lots, self.deps.clock.now());
+                    self.pump(ctx);
+                }
                 return;
             }
             Launch::NotNow(NotLeasable::Abandoned(lease)) => {
                 self.end_abandoned(lease, ctx);
                 return self.pump(ctx);
             }
+            Launch::Limited(refused) => refused,
             Launch::NotNow(NotLeasable::NotDue(due)) => Refused::NotDue(due),
             Launch::NotNow(not @ (NotLeasable::Leased | NotLeasable::Held)) => {
                 debug!(self.deps.log, "not leasable"; "batch" => %batch, "why" => ?not);

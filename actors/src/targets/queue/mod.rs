@@ -10,6 +10,7 @@
 mod accept;
 mod amend;
 mod flight;
+mod limited;
 pub mod notice;
 mod operator;
 mod relay;
@@ -33,17 +34,19 @@ use tokio::time::Instant;
 use posthaste_edge::clock::Clock;
 use posthaste_edge::spool::{Leased, Spool, SpoolError};
 use posthaste_mail::envelope::EnvelopeId;
-use posthaste_mail::queue::agenda::{Agenda, Patience};
+use posthaste_mail::queue::agenda::{Agenda, Limits, Patience};
 use posthaste_mail::queue::lease::{Boot, Lease};
 use posthaste_mail::queue::ledger::Report;
 use posthaste_mail::queue::reader::Read;
 use posthaste_mail::queue::record::{BatchId, Due};
 use posthaste_mail::queue::schedule::Plan;
 use posthaste_mail::queue::silence::Answer;
+use posthaste_mail::queue::site::{Feedback, LONGEST_REST, Rules};
 use posthaste_mail::queue::turns::Room;
 use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::time::Timestamp;
 
+use crate::limits::SharedLimits;
 use crate::messages::delivery::{Deliver, Slot, WaitingLong};
 use crate::messages::lifecycle::{
     Drain, Fatal, PanicNow, Probe, Pulse, TargetResumed, TargetSuspended,
@@ -73,6 +76,8 @@ pub struct Deps {
     pub boot: Boot,
     pub target: Address<Deliver>,
     pub target_name: String,
+    /// `limits` of this target.
+    pub limits: Option<SharedLimits>,
     /// `None`: there is no `bounce` block, and no notification is made.
     pub bounce: Option<Arc<notice::Ways>>,
     pub splitting: Splitting,
@@ -147,10 +152,15 @@ struct State {
 }
 
 impl State {
-    fn new(life: u64) -> State {
+    fn new(life: u64, deps: &Deps) -> State {
+        // As in Postfix a dead site rests no longer than the first retry waits.
+        let sites = Rules {
+            widest: u32::try_from(deps.max_parallelism).unwrap_or(u32::MAX),
+            rest: deps.plan.initial.min(LONGEST_REST),
+        };
         State {
             life,
-            agenda: Agenda::default(),
+            agenda: Agenda::new(Limits { sites, ..Limits::default() }),
             flights: HashMap::new(),
             by_age: BTreeMap::new(),
             alarm: None,
@@ -170,7 +180,8 @@ pub struct QueueActor {
 
 impl QueueActor {
     pub fn new(deps: Deps) -> QueueActor {
-        QueueActor { deps, state: State::new(0) }
+        let state = State::new(0, &deps);
+        QueueActor { deps, state }
     }
 
     /// A batch is in the schedule, at `due`.
@@ -285,7 +296,8 @@ impl QueueActor {
         if !late {
             self.lands(batch);
             let answer = Answer::of(&report.outcomes);
-            self.state.agenda.land(batch, answer, self.deps.clock.now());
+            let feedback = Feedback::of(&report.outcomes);
+            self.state.agenda.land(batch, answer, &feedback, self.deps.clock.now());
         }
     }
 
@@ -308,6 +320,7 @@ impl Actor for QueueActor {
             let leases = spool.leases();
             me.do_send(LeasesRead { life, leases, undecided });
         });
+        self.hear_of_limits(ctx);
         self.set_alarm(ctx);
     }
 }
@@ -316,7 +329,8 @@ impl Supervised for QueueActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         let State { draining, serial, .. } = self.state;
         // Orders of the root are facts of the process, not of this life; and no number is given twice in it.
-        self.state = State { draining, serial, ..State::new(self.state.life + 1) };
+        let state = State::new(self.state.life + 1, &self.deps);
+        self.state = State { draining, serial, ..state };
     }
 }
 
@@ -362,7 +376,7 @@ impl Handler<LeasesRead> for QueueActor {
             }
             if lease.is_void(&self.deps.boot, now) {
                 // Off the schedule until its turn to be ended comes.
-                self.state.agenda.land(batch, Answer::NotAsked, now);
+                self.state.agenda.land(batch, Answer::NotAsked, &Feedback::Nothing, now);
                 self.state.abandoned.push_back(lease);
                 abandoned += 1;
             } else {

@@ -19,6 +19,7 @@ use posthaste_mail::queue::record::Accepted;
 use posthaste_mail::route::destination::{DestinationKey, Splitting};
 use posthaste_mail::time::Timestamp;
 
+use crate::limits::SharedLimits;
 use crate::messages::delivery::Deliver;
 use crate::targets::queue::accept::split;
 use crate::targets::queue::settings::Bounce;
@@ -29,6 +30,8 @@ pub struct Way {
     pub name: String,
     pub deliver: Address<Deliver>,
     pub splitting: Splitting,
+    /// `limits` of this target.
+    pub limits: Option<SharedLimits>,
     /// The pipeline leads back to this very queue.
     pub own: bool,
 }

@@ -27,6 +27,7 @@ fn deps(spool: Arc<dyn Spool>, target: Address<Deliver>, others: &Recorded) -> D
         deliver: others.address.clone().recipient(),
         splitting: Splitting::Whole("relay".to_string()),
         own: false,
+        limits: None,
     };
     Deps {
         name: "queue".to_string(),
@@ -37,6 +38,7 @@ fn deps(spool: Arc<dyn Spool>, target: Address<Deliver>, others: &Recorded) -> D
         boot: boot(),
         target,
         target_name: "mx".to_string(),
+        limits: None,
         bounce: None,
         splitting: Splitting::ByHost,
         exits: Arc::new([way]),

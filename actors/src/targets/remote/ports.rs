@@ -32,6 +32,7 @@ use posthaste_mail::route::mx::MxRecord;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::Fate;
 
+use crate::limits::Permit;
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
 use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
 use crate::targets::remote::reuse::{self, Lender, Lent};
@@ -111,6 +112,7 @@ pub struct RemotePorts {
     recipients: Vec<(u32, Recipient)>,
     /// Given back when the attempt ends.
     _slot: Slot,
+    _permit: Option<Permit>,
     settled_to: Address<Settled>,
     waiting_to: Address<WaitingLong>,
     called_off: watch::Receiver<bool>,
@@ -135,6 +137,7 @@ impl RemotePorts {
             attempt: work.attempt,
             recipients: work.recipients,
             _slot: work.slot,
+            _permit: work.permit,
             settled_to: work.settled_to,
             waiting_to: work.waiting_to,
             called_off: work.called_off,

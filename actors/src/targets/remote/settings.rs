@@ -13,6 +13,7 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::pool::Keeping;
 
 use crate::configuration::Reader;
+use crate::limits::SharedLimits;
 
 #[derive(Debug)]
 pub struct RemoteSettings {
@@ -26,6 +27,7 @@ pub struct RemoteSettings {
     pub allow_loopback_mx: bool,
     pub allow_address_literal: bool,
     pub tls: ClientTls,
+    pub limits: Option<SharedLimits>,
     pub debug: bool,
 }
 
@@ -62,12 +64,12 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     for name in ["requiretls_override", "relaxed_requiretls"] {
         block.ignored(name, "REQUIRETLS is neither offered nor used by this version");
     }
-    // A security or traffic rule that is not obeyed must not be accepted.
-    for name in ["mx_auth", "limits"] {
-        block.refused(name, "it is not supported in target.remote by this version");
-    }
+    // A security rule that is not obeyed must not be accepted.
+    block.refused("mx_auth", "it is not supported in target.remote by this version");
+    let limits = block.group("limits").optional();
     let tls_node = block.directive("tls_client").inherit(globals.tls_client()).optional();
     block.close();
+    let limits = limits.map(|group| reader.limits.read(&reader.reading(), &group));
     let tls = client_tls(reader, node, tls_node)?;
     Some(RemoteSettings {
         hostname: hostname?,
@@ -80,6 +82,7 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         allow_loopback_mx,
         allow_address_literal,
         tls,
+        limits,
         debug,
     })
 }

@@ -1,14 +1,18 @@
 //! Attempts, from whose turn it is to where the batch goes on.
 
+use std::time::Duration;
+
 use super::{Agenda, Flight, GROUNDED_WAIT, Stage, Told};
+use crate::queue::parking::Lot;
 use crate::queue::record::BatchId;
 use crate::queue::silence::Answer;
+use crate::queue::site::Feedback;
 use crate::queue::turns::Room;
 use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
 
 /// Why an attempt did not begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The schedule has it at another time.
     NotDue(Timestamp),
@@ -16,7 +20,19 @@ pub enum Refused {
     NotOurs,
     /// It could not be read.
     Grounded,
+    /// A limit of ours has no room. `until`: when it has, if that is known.
+    Limited { by: Limited, until: Option<Timestamp> },
 }
+
+/// Whose limit it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Limited {
+    Destination,
+    Other(Lot),
+}
+
+/// Limits are asked again after this if nobody says before that something was given back.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What becomes of a flight whose host is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +63,8 @@ impl Agenda {
             }
             self.lines.remove(line, (at, batch));
             self.waiting -= 1;
-            let flight = Flight { key: key.clone(), at, room, slow: false, told: None };
-            self.known.insert(batch, Stage::Flying(flight));
+            self.known.insert(batch, Stage::Flying(Flight::new(key.clone(), at, room)));
+            self.sites.begin(&key, now);
             match room {
                 Room::Patience => self.note_silence(&key, Some(batch), now),
                 Room::Slot => {}
@@ -60,6 +76,10 @@ impl Agenda {
     }
 
     fn turn_wheel(&mut self, now: Timestamp) {
+        self.sites.tidy(now);
+        while let Some(lot) = self.parking.due(now) {
+            self.let_one_go(&lot, now);
+        }
         while let Some((_, line)) = self.turns.next_due().filter(|(due, _)| *due <= now) {
             self.turns.leave(line);
             self.look_after(line, now);
@@ -94,14 +114,45 @@ impl Agenda {
         verdict
     }
 
+    /// The limits have given leave for a flight; of what it holds others may get some, too.
+    pub fn granted(&mut self, batch: BatchId, lots: Vec<Lot>, now: Timestamp) {
+        if let Some(Stage::Flying(flight)) = self.known.get_mut(&batch) {
+            flight.lots.clone_from(&lots);
+            lots.iter().for_each(|lot| self.let_one_go(lot, now));
+        }
+    }
+
+    /// Somebody has given back something of a limit that others share with us.
+    pub fn released(&mut self, now: Timestamp) {
+        let lots: Vec<Lot> = self.parking.lots().map(|(lot, ..)| lot.clone()).collect();
+        lots.iter().for_each(|lot| self.let_one_go(lot, now));
+        for key in self.sites.unlimit() {
+            self.look_after_key(&key, now);
+        }
+    }
+
+    /// The operator wants a destination tried, whatever is known of it.
+    pub fn revive(&mut self, key: &DestinationKey, now: Timestamp) {
+        self.sites.revive(key, now);
+        self.look_after_key(key, now);
+    }
+
+    /// The first of those that wait for this limit may ask.
+    fn let_one_go(&mut self, lot: &Lot, now: Timestamp) {
+        if let Some(((at, batch), key)) = self.parking.first_of(lot, now.plus(ASK_AGAIN)) {
+            self.known.remove(&batch);
+            self.arrive(batch, at, &key, now);
+        }
+    }
+
     /// An attempt did not begin. Says nothing of batches that are not in hand.
     pub fn refuse(&mut self, batch: BatchId, why: Refused, now: Timestamp) {
-        let Some(Stage::Flying(Flight { key, at, told, .. })) = self.known.get(&batch) else {
+        if !matches!(self.known.get(&batch), Some(Stage::Flying(_))) {
             return;
-        };
-        let (key, at, told) = (key.clone(), *at, *told);
-        self.known.remove(&batch);
-        self.free(batch, &key, false, now);
+        }
+        let Some(Stage::Flying(flight)) = self.known.remove(&batch) else { return };
+        self.free(batch, &flight, false, &Feedback::Nothing, now);
+        let Flight { key, at, told, .. } = flight;
         match why {
             Refused::NotDue(due) => {
                 self.arrive(batch, told.map_or(due, |told| told.min(due)), &key, now);
@@ -114,11 +165,30 @@ impl Agenda {
                     None => (now.plus(GROUNDED_WAIT), place, (at, batch)),
                 });
             }
+            Refused::Limited { by, until } => {
+                let at = told.map_or(at, |told| told.min(at));
+                let until = until.unwrap_or(now.plus(ASK_AGAIN));
+                match by {
+                    Limited::Other(lot)
+                        if self.parking.park(&lot, (at, batch), key.clone(), until) =>
+                    {
+                        self.known.insert(batch, Stage::Parked { lot, at });
+                        return;
+                    }
+                    // With its destination it waits no longer than it takes to find room for itself.
+                    Limited::Other(_) => {
+                        self.sites.limit(&key, until.min(now.plus(ASK_AGAIN)), now);
+                    }
+                    Limited::Destination => self.sites.limit(&key, until, now),
+                }
+                self.arrive(batch, at, &key, now);
+                self.look_after_key(&key, now);
+            }
         }
     }
 
     /// An attempt is over and is being settled.
-    pub fn land(&mut self, batch: BatchId, answer: Answer, now: Timestamp) {
+    pub fn land(&mut self, batch: BatchId, answer: Answer, feedback: &Feedback, now: Timestamp) {
         if !self.recovered {
             self.landed_early.insert(batch);
         }
@@ -133,9 +203,11 @@ impl Agenda {
                     Answer::Nobody => !flight.slow,
                     Answer::NotAsked => false,
                 };
-                self.free(batch, &flight.key, heard, now);
+                self.free(batch, &flight, heard, feedback, now);
             }
-            Some(stage @ (Stage::Settling { .. } | Stage::Waiting { .. })) => {
+            Some(
+                stage @ (Stage::Settling { .. } | Stage::Waiting { .. } | Stage::Parked { .. }),
+            ) => {
                 self.known.insert(batch, stage);
             }
             None => {
@@ -145,12 +217,22 @@ impl Agenda {
     }
 
     /// A flight of this destination is over.
-    fn free(&mut self, batch: BatchId, key: &DestinationKey, heard: bool, now: Timestamp) {
+    fn free(
+        &mut self,
+        batch: BatchId,
+        flight: &Flight,
+        heard: bool,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) {
+        let key = &flight.key;
         if heard {
             self.silence.hear(key);
         }
         self.silence.end(key, batch);
+        self.sites.end(key, feedback, now);
         self.look_after_key(key, now);
+        flight.lots.iter().for_each(|lot| self.let_one_go(lot, now));
     }
 
     /// The end is written down. Where the batch goes on, if it does, is told by `next`.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::envelope::EnvelopeId;
 use crate::queue::silence::Answer;
+use crate::queue::site::Feedback;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -64,7 +65,7 @@ impl Disk {
         let number = u128::from_be_bytes(batch.envelope.to_bytes());
         let at = Timestamp::from_micros(u64::try_from(number).unwrap());
         self.entries.remove(&(at, batch)).unwrap();
-        self.agenda.land(batch, Answer::Heard, NOW);
+        self.agenda.land(batch, Answer::Heard, &Feedback::Nothing, NOW);
         self.agenda.settled(batch, None, NOW);
         Some(key)
     }
@@ -185,7 +186,7 @@ fn silent_for_long(
     let batch = *batch;
     let verdict = agenda.waits_long(batch, room, NOW);
     if verdict == Patience::CallOff {
-        agenda.land(batch, Answer::NotAsked, NOW);
+        agenda.land(batch, Answer::NotAsked, &Feedback::Nothing, NOW);
         agenda.settled(batch, Some((NOW.plus(Duration::from_secs(30)), key)), NOW);
     }
     verdict
@@ -196,7 +197,7 @@ fn a_dead_host_takes_slots_once() {
     let mut disk = Disk::of(std::iter::repeat_n(BIG, 100_000));
     disk.read_all();
     let first: Vec<(BatchId, DestinationKey)> =
-        (0..16).map(|_| disk.agenda.take_off(Room::Slot, NOW).unwrap()).collect();
+        (0..5).map(|_| disk.agenda.take_off(Room::Slot, NOW).unwrap()).collect();
     let verdicts: Vec<Patience> =
         first.iter().map(|taken| silent_for_long(&mut disk.agenda, taken, true)).collect();
     assert_eq!(verdicts[0], Patience::StepAside);
@@ -207,14 +208,14 @@ fn a_dead_host_takes_slots_once() {
         // While one waits, none of the others moves; then one more waits, and no slot is touched.
         assert_eq!(disk.agenda.take_off(Room::Slot, later), None);
         assert_eq!(disk.agenda.take_off(Room::Patience, later), None);
-        disk.agenda.land(waits, Answer::Nobody, later);
+        disk.agenda.land(waits, Answer::Nobody, &Feedback::Nothing, later);
         disk.agenda.settled(waits, Some((later.plus(Duration::from_secs(900)), &key(BIG))), later);
         assert_eq!(disk.agenda.take_off(Room::Slot, later), None);
         waits = disk.agenda.take_off(Room::Patience, later).unwrap().0;
         assert_eq!(disk.agenda.waits_long(waits, true, later), Patience::Stay);
     }
     // Somebody answers: all is as before.
-    disk.agenda.land(waits, Answer::Heard, later);
+    disk.agenda.land(waits, Answer::Heard, &Feedback::Nothing, later);
     assert!(disk.agenda.take_off(Room::Slot, later).is_some());
     assert!(disk.agenda.take_off(Room::Slot, later).is_some());
 }

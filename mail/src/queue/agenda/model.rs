@@ -19,6 +19,8 @@ use crate::queue::ledger::{self, Books, End, NotLeasable, Report, Terms};
 use crate::queue::record::{BatchRecord, Hold, RecipientRecord, Standing};
 use crate::queue::schedule::Plan;
 use crate::queue::silence::Answer;
+use crate::queue::site::Feedback;
+use crate::queue::sites::Gate;
 use crate::route::destination::Splitting;
 
 const SPAN: Duration = Duration::from_secs(7200);
@@ -49,6 +51,14 @@ enum Step {
         which: u8,
         fault: bool,
     },
+    /// A limit of ours refuses.
+    Limit {
+        which: u8,
+        source: bool,
+        seconds: Option<u8>,
+    },
+    /// Others have given something back.
+    Released,
     Slow(u8),
     Finish {
         which: u8,
@@ -135,6 +145,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::TakeOff),
         8 => (any::<u8>(), prop::bool::weighted(0.05))
             .prop_map(|(which, fault)| Step::Lease { which, fault }),
+        3 => (any::<u8>(), any::<bool>(), prop::option::of(0..100u8))
+            .prop_map(|(which, source, seconds)| Step::Limit { which, source, seconds }),
+        1 => Just(Step::Released),
         2 => any::<u8>().prop_map(Step::Slow),
         6 => (any::<u8>(), ends).prop_map(|(which, ends)| Step::Finish { which, ends }),
         6 => Just(Step::Settle),
@@ -211,7 +224,14 @@ const PATIENCE: usize = 2;
 
 fn tiny() -> Limits {
     let pages = Pages { ahead: Duration::from_secs(600), size: 3, pause: Duration::from_secs(1) };
-    Limits { memory: Memory { batches: 6, of_one: 4 }, pages, silent: 3 }
+    let sites = Rules { widest: 4, rest: Duration::from_secs(100) };
+    let memory = Memory { batches: 6, of_one: 4 };
+    Limits { memory, pages, silent: 3, sites, parked: 3 }
+}
+
+/// The sender's domain, one of two.
+fn lot(batch: BatchId) -> Lot {
+    Lot::new(if batch.envelope.to_bytes()[15].is_multiple_of(2) { "even" } else { "odd" })
 }
 
 fn key(number: u64) -> DestinationKey {
@@ -265,6 +285,8 @@ impl World {
             }
             Step::TakeOff => drop(self.take_off()),
             Step::Lease { which, fault } => self.lease(which.into(), fault),
+            Step::Limit { which, source, seconds } => self.limit(which.into(), source, seconds),
+            Step::Released => self.agenda.released(self.now),
             Step::Slow(which) => self.slow(which.into()),
             Step::Finish { which, ends } => self.finish(which.into(), ends),
             Step::Settle => self.settle(),
@@ -328,9 +350,9 @@ impl World {
     }
 
     fn census_is_bounded(&self) -> bool {
-        let Census { waiting, lines, .. } = self.agenda.census();
+        let Census { waiting, lines, parked, .. } = self.agenda.census();
         let most = self.limits.memory.batches;
-        waiting <= most && lines <= most
+        waiting <= most && lines <= most && parked <= self.limits.parked
     }
 
     fn accept(&mut self, key: DestinationKey) {
@@ -370,8 +392,10 @@ impl World {
         let order = Reroute { target, splitting: splitting.clone(), own: "own".into() };
         let now = self.now;
         let fits = |(batch, row): &(&BatchId, &Row)| {
-            let waiting =
-                matches!(self.agenda.known.get(*batch), Some(Stage::Waiting { .. }) | None);
+            let waiting = !matches!(
+                self.agenda.known.get(*batch),
+                Some(Stage::Flying(_) | Stage::Settling { .. })
+            );
             row.record.lease.is_none() && waiting != in_hand
         };
         let some: Vec<BatchId> = self.disk.iter().filter(fits).map(|(batch, _)| *batch).collect();
@@ -501,6 +525,10 @@ impl World {
                         assert!(!self.ended.contains_key(&batch), "taken after its end");
                         row.record = record;
                         self.tasks[place].lease = Some(lease);
+                        let lots = vec![lot(batch)];
+                        if self.flights.get(&batch) == Some(&number) {
+                            self.agenda.granted(batch, lots, self.now);
+                        }
                         return;
                     }
                     Err(NotLeasable::NotDue(due)) => Refused::NotDue(due),
@@ -514,6 +542,17 @@ impl World {
         };
         self.tasks.remove(place);
         *self.room(room) += 1;
+        self.mailbox.push_back(Word::Refused(batch, number, refused));
+    }
+
+    /// As the daemon does it before the lease.
+    fn limit(&mut self, which: usize, source: bool, seconds: Option<u8>) {
+        let Some(place) = self.some_task(which, false) else { return };
+        let Task { batch, number, room, .. } = self.tasks.remove(place);
+        *self.room(room) += 1;
+        let by = if source { Limited::Other(lot(batch)) } else { Limited::Destination };
+        let until = seconds.map(|seconds| self.now.plus(Duration::from_secs(seconds.into())));
+        let refused = Refused::Limited { by, until };
         self.mailbox.push_back(Word::Refused(batch, number, refused));
     }
 
@@ -550,7 +589,8 @@ impl World {
             .filter_map(|((index, _), how)| how.outcome().map(|outcome| (*index, outcome)))
             .collect();
         self.flights.remove(&batch);
-        self.agenda.land(batch, Answer::of(&outcomes), self.now);
+        let feedback = Feedback::of(&outcomes);
+        self.agenda.land(batch, Answer::of(&outcomes), &feedback, self.now);
         self.settling.push_back(Report { lease: lease.unwrap(), outcomes, fault: None });
     }
 
@@ -618,7 +658,7 @@ impl World {
                 let batch = lease.batch;
                 if self.flights.get(&batch) == Some(&lease.serial) {
                     self.flights.remove(&batch);
-                    self.agenda.land(batch, Answer::NotAsked, now);
+                    self.agenda.land(batch, Answer::NotAsked, &Feedback::Nothing, now);
                 }
                 let next = next.as_ref().map(|(at, key)| (*at, key));
                 self.agenda.settled(batch, next, now);
@@ -636,7 +676,7 @@ impl World {
                 continue;
             }
             if lease.is_void(&boot, self.now) {
-                self.agenda.land(batch, Answer::NotAsked, self.now);
+                self.agenda.land(batch, Answer::NotAsked, &Feedback::Nothing, self.now);
                 let fault = Some(Failure::new(Cause::Interrupted, "the daemon ended"));
                 self.settling.push_back(Report { lease, outcomes: Vec::new(), fault });
             } else {
@@ -718,7 +758,14 @@ impl World {
             }
             let wakes = self.agenda.wakes().unwrap();
             let soon = wakes.since(self.now) <= self.limits.pages.pause;
-            assert!(soon || self.due().is_empty(), "{:?} forgotten", self.due());
+            let rests = |batch: &BatchId| {
+                let row = &self.disk[batch];
+                let gate = self.agenda.sites.gate(&row.record.destination, self.now);
+                matches!(gate, Gate::Until(_))
+                    || matches!(self.agenda.known.get(batch), Some(Stage::Parked { .. }))
+            };
+            let due = self.due();
+            assert!(soon || due.iter().all(rests), "{due:?} forgotten");
             assert!(wakes > self.now, "the daemon would never sleep");
             self.now = wakes.min(end);
         }
@@ -789,6 +836,10 @@ proptest! {
                 world.ask();
             }
             let Some(key) = world.take_off() else { break };
+            // It is over at once, so that it takes no other one's place.
+            let Task { batch, .. } = world.tasks.remove(0);
+            world.disk.remove(&batch);
+            world.agenda.refuse(batch, Refused::NotOurs, world.now);
             let (count, last) = left[&key];
             prop_assert!(world.takes - last <= most, "{key} waited from {last} to {}", world.takes);
             left.insert(key, (count - 1, world.takes));

@@ -4,6 +4,7 @@ use super::{Agenda, Stage};
 use crate::queue::lines::{After, LineId, Rest};
 use crate::queue::reader::before;
 use crate::queue::record::{BatchId, Place};
+use crate::queue::sites::Gate;
 use crate::queue::turns::{Room, Spot};
 use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
@@ -85,11 +86,13 @@ impl Agenda {
         self.reader.wish(line, wish, empty);
         let spot = match (self.lines.first(line), self.lines.key(line)) {
             (Some((at, _)), _) if at > now => Spot::Wheel(at),
-            (Some(_), Some(key)) if !self.silence.is_silent(key) => Spot::Ring(Room::Slot),
-            (Some(_), Some(key)) if self.silence.flight(key).is_none() => {
-                Spot::Ring(Room::Patience)
-            }
-            (Some(_), Some(_)) => Spot::Nowhere,
+            (Some(_), Some(key)) => match self.sites.gate(key, now) {
+                Gate::Until(at) => Spot::Wheel(at),
+                Gate::Full => Spot::Nowhere,
+                Gate::Open if !self.silence.is_silent(key) => Spot::Ring(Room::Slot),
+                Gate::Open if self.silence.flight(key).is_none() => Spot::Ring(Room::Patience),
+                Gate::Open => Spot::Nowhere,
+            },
             (None, _) | (_, None) => Spot::Nowhere,
         };
         self.turns.set(line, spot);
@@ -104,12 +107,19 @@ impl Agenda {
 
     /// The schedule has it at another place now, or not at all.
     pub(super) fn drop_waiting(&mut self, batch: BatchId, now: Timestamp) {
-        if let Some(Stage::Waiting { line, at }) = self.known.get(&batch) {
-            let (line, at) = (*line, *at);
-            self.known.remove(&batch);
-            self.waiting -= 1;
-            self.lines.remove(line, (at, batch));
-            self.look_after(line, now);
+        match self.known.get(&batch) {
+            Some(Stage::Waiting { line, at }) => {
+                let (line, at) = (*line, *at);
+                self.known.remove(&batch);
+                self.waiting -= 1;
+                self.lines.remove(line, (at, batch));
+                self.look_after(line, now);
+            }
+            Some(Stage::Parked { lot, at }) => {
+                self.parking.remove(lot, (*at, batch));
+                self.known.remove(&batch);
+            }
+            Some(Stage::Flying(_) | Stage::Settling { .. }) | None => {}
         }
     }
 }

@@ -56,6 +56,25 @@ impl SharedLimits {
         SharedLimits::new(Limits::new(Vec::new()))
     }
 
+    /// Says so whenever somebody has given back: at once, and what comes within `group` of that, once after it.
+    pub async fn tell_releases(&self, group: Duration, tell: impl Fn()) {
+        let mut released = Box::pin(self.0.released.notified());
+        released.as_mut().enable();
+        loop {
+            released.as_mut().await;
+            // Listens before it tells, so that none is missed meanwhile.
+            released.set(self.0.released.notified());
+            released.as_mut().enable();
+            tell();
+            sleep(group).await;
+        }
+    }
+
+    /// Clones are the same account.
+    pub fn is(&self, other: &SharedLimits) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Leave now or not. For a queue, which waits without a worker.
     pub fn try_acquire(&self, who: &Who<'_>, clock: &Clock) -> Result<Permit, Wait> {
         self.attempt(who, clock).map_err(|(wait, _)| wait)

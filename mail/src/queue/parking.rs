@@ -1,0 +1,168 @@
+//! Batches that wait for a limit of ours that is not their destination's: of everything, of a client, of a sender's domain.
+//!
+//! Each was read once to learn whose it is, and found no leave. It waits here and keeps its place in the schedule, so that others of its
+//! destination go on; when its limit may have room again, one of them is let go to ask, and the next when that one was granted. There is
+//! room for so many; who finds none waits with its destination.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::queue::record::Place;
+use crate::route::destination::DestinationKey;
+use crate::time::Timestamp;
+
+/// Batches that wait here, of all lots.
+pub const MOST_PARKED: usize = 10_000;
+
+/// What a limit counts by: `all`, or a scope and its key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lot(Arc<str>);
+
+impl Lot {
+    pub fn new(name: &str) -> Lot {
+        Lot(Arc::from(name))
+    }
+}
+
+impl fmt::Display for Lot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    until: Timestamp,
+    parked: BTreeMap<Place, DestinationKey>,
+}
+
+#[derive(Debug)]
+pub struct Parking {
+    most: usize,
+    count: usize,
+    lots: HashMap<Lot, Waiting>,
+    wheel: BTreeSet<(Timestamp, Lot)>,
+}
+
+impl Parking {
+    pub fn new(most: usize) -> Parking {
+        Parking { most, count: 0, lots: HashMap::new(), wheel: BTreeSet::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// `false`: there is no room. `until` is when asking again makes sense, for all of the lot.
+    pub fn park(&mut self, lot: &Lot, place: Place, key: DestinationKey, until: Timestamp) -> bool {
+        if self.count >= self.most {
+            return false;
+        }
+        let fresh = || Waiting { until, parked: BTreeMap::new() };
+        let waiting = self.lots.entry(lot.clone()).or_insert_with(fresh);
+        if waiting.parked.insert(place, key).is_none() {
+            self.count += 1;
+        }
+        self.set(lot, until);
+        true
+    }
+
+    fn set(&mut self, lot: &Lot, until: Timestamp) {
+        if let Some(waiting) = self.lots.get_mut(lot) {
+            self.wheel.remove(&(waiting.until, lot.clone()));
+            waiting.until = until;
+            self.wheel.insert((until, lot.clone()));
+        }
+    }
+
+    pub fn remove(&mut self, lot: &Lot, place: Place) {
+        let Some(waiting) = self.lots.get_mut(lot) else { return };
+        if waiting.parked.remove(&place).is_some() {
+            self.count -= 1;
+        }
+        if waiting.parked.is_empty() {
+            self.wheel.remove(&(waiting.until, lot.clone()));
+            self.lots.remove(lot);
+        }
+    }
+
+    /// The first of a lot, to be tried now; the others not before `again`, unless something is heard.
+    pub fn first_of(&mut self, lot: &Lot, again: Timestamp) -> Option<(Place, DestinationKey)> {
+        let (place, key) = self.lots.get(lot)?.parked.first_key_value()?;
+        let first = (*place, key.clone());
+        self.set(lot, again);
+        self.remove(lot, first.0);
+        Some(first)
+    }
+
+    /// A lot whose time has come.
+    pub fn due(&self, now: Timestamp) -> Option<Lot> {
+        self.wheel.first().filter(|(until, _)| *until <= now).map(|(_, lot)| lot.clone())
+    }
+
+    /// When the next lot is to be asked for.
+    pub fn wakes(&self) -> Option<Timestamp> {
+        self.wheel.first().map(|(until, _)| *until)
+    }
+
+    /// Lots with how many wait in them, and until when.
+    pub fn lots(&self) -> impl Iterator<Item = (&Lot, usize, Timestamp)> {
+        self.lots.iter().map(|(lot, waiting)| (lot, waiting.parked.len(), waiting.until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::EnvelopeId;
+    use crate::queue::record::BatchId;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn place(number: u8) -> Place {
+        let envelope = EnvelopeId::from_bytes([number; 16]);
+        (at(number.into()), BatchId { envelope, index: 0 })
+    }
+
+    fn key() -> DestinationKey {
+        DestinationKey::Unqualified
+    }
+
+    #[test]
+    fn one_is_let_go_at_a_time_the_earliest_first() {
+        let mut parking = Parking::new(10);
+        let lot = Lot::new("source a.test");
+        for number in [3, 1, 2] {
+            assert!(parking.park(&lot, place(number), key(), at(50)));
+        }
+        assert_eq!((parking.due(at(49)), parking.wakes()), (None, Some(at(50))));
+        assert_eq!(parking.due(at(50)), Some(lot.clone()));
+        assert_eq!(parking.first_of(&lot, at(60)), Some((place(1), key())));
+        assert_eq!((parking.due(at(50)), parking.wakes()), (None, Some(at(60))));
+        parking.remove(&lot, place(2));
+        assert_eq!(parking.first_of(&lot, at(70)), Some((place(3), key())));
+        assert_eq!(parking.first_of(&lot, at(70)), None);
+        assert!(parking.is_empty() && parking.wakes().is_none());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let mut parking = Parking::new(2);
+        let (a, b) = (Lot::new("source a"), Lot::new("source b"));
+        assert!(
+            parking.park(&a, place(1), key(), at(5)) && parking.park(&b, place(2), key(), at(4))
+        );
+        assert!(!parking.park(&b, place(3), key(), at(4)));
+        assert_eq!((parking.len(), parking.wakes()), (2, Some(at(4))));
+        parking.remove(&b, place(2));
+        parking.remove(&b, place(2));
+        assert_eq!((parking.len(), parking.wakes()), (1, Some(at(5))));
+    }
+}
