@@ -7,6 +7,7 @@ pub mod dial;
 pub mod dns;
 pub mod duplex;
 pub mod fault;
+pub mod hints;
 pub mod machine;
 pub mod session;
 pub mod signal;

@@ -17,6 +17,7 @@ use posthaste_config::globals::Resolver as ResolverSetting;
 use posthaste_edge::buffer::BufferDir;
 use posthaste_edge::clock::Clock;
 use posthaste_edge::dns::Resolver;
+use posthaste_edge::hints::Hints;
 use posthaste_edge::machine;
 use posthaste_edge::signal::{Signal, Signals};
 use posthaste_edge::socket::Listener;
@@ -102,6 +103,7 @@ struct Start {
     /// By `Exit`; `None` for targets that are no queues.
     spools: Vec<Option<Arc<DiskSpool>>>,
     buffer: BufferDir,
+    hints: Hints,
     own_addresses: Vec<std::net::IpAddr>,
 }
 
@@ -142,6 +144,10 @@ fn prepare(
     let buffer = configuration.state_dir.join("buffer");
     let buffer = BufferDir::open(&buffer)
         .map_err(|e| Stop::io(&format!("opening {}", buffer.display()), &e))?;
+    let (hints, wrong) = Hints::open(&configuration.state_dir.join("hints.sled"));
+    if let Some(why) = wrong {
+        warn!(daemon, "what was known of sites is lost"; "cause" => why);
+    }
     let own_addresses = machine::addresses().map_err(|e| Stop::io("reading our addresses", &e))?;
     for warning in configuration.tables.refresh() {
         warn!(daemon, "table"; "warning" => warning);
@@ -156,6 +162,7 @@ fn prepare(
         boot,
         spools,
         buffer,
+        hints,
         own_addresses,
     })
 }
@@ -453,6 +460,7 @@ fn queue_deps(
         slots: Arc::new(Semaphore::new(settings.max_parallelism)),
         patience: Arc::new(Semaphore::new(patience(settings.max_parallelism))),
         trace: Arc::clone(trace),
+        hints: start.hints.clone(),
         fatal: fatal.clone(),
     })
 }

@@ -31,7 +31,7 @@ use crate::queue::parking::{Lot, MOST_PARKED, Parking};
 use crate::queue::reader::{LAST_BATCH, Pages, Read, Reader, Way, before};
 use crate::queue::record::{BatchId, Due, Place};
 use crate::queue::silence::{MOST_SILENT, Silence};
-use crate::queue::site::Rules;
+use crate::queue::site::{Rules, Site};
 use crate::queue::sites::{MOST_SITES, Sites};
 use crate::queue::turns::{Room, Turns};
 use crate::route::destination::DestinationKey;
@@ -172,6 +172,19 @@ impl Agenda {
     pub fn adopt(&mut self, batch: BatchId, key: DestinationKey, at: Timestamp) {
         self.sites.begin(&key, at);
         self.known.insert(batch, Stage::Flying(Flight::new(key, at, Room::Slot)));
+    }
+
+    /// What an earlier life knew of sites. Those that are in use are known better.
+    pub fn recall_sites(&mut self, sites: Vec<(DestinationKey, Site)>, now: Timestamp) {
+        for (key, site) in sites {
+            self.sites.remember(key.clone(), site, now);
+            self.look_after_key(&key, now);
+        }
+    }
+
+    /// What is newly known of sites, for a later life; no more than `most` at a time.
+    pub fn site_changes(&mut self, most: usize) -> Vec<(DestinationKey, Option<Site>)> {
+        self.sites.changes(most)
     }
 
     /// All leases are known.

@@ -61,7 +61,11 @@ impl Sites {
 
     /// What an earlier life has left.
     pub fn remember(&mut self, key: DestinationKey, site: Site, now: Timestamp) {
-        if site.is_stale(self.rules, now) || self.sites.contains_key(&key) {
+        if self.sites.contains_key(&key) {
+            return;
+        }
+        if site.is_stale(self.rules, now) {
+            self.changed.insert(key);
             return;
         }
         self.open(&key, site);

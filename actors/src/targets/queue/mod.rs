@@ -11,6 +11,7 @@ mod accept;
 mod amend;
 mod flight;
 mod limited;
+mod memory;
 pub mod notice;
 mod operator;
 mod relay;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use posthaste_edge::clock::Clock;
+use posthaste_edge::hints::Hints;
 use posthaste_edge::spool::{Leased, Spool, SpoolError};
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::agenda::{Agenda, Limits, Patience};
@@ -92,6 +94,8 @@ pub struct Deps {
     /// Places for attempts that wait for silent hosts without a slot.
     pub patience: Arc<Semaphore>,
     pub trace: Arc<Trace>,
+    /// Outlives the process, or does not.
+    pub hints: Hints,
     pub fatal: Address<Fatal>,
 }
 
@@ -147,6 +151,8 @@ struct State {
     abandoned: VecDeque<Lease>,
     ending: HashSet<BatchId>,
     draining: bool,
+    /// When sites were written down last.
+    remembered: Timestamp,
     serial: u64,
     counters: Counters,
 }
@@ -167,6 +173,7 @@ impl State {
             abandoned: VecDeque::new(),
             ending: HashSet::new(),
             draining: false,
+            remembered: Timestamp::ZERO,
             serial: 0,
             counters: Counters::default(),
         }
@@ -245,6 +252,7 @@ impl QueueActor {
             if queue.state.life == life {
                 queue.state.alarm = None;
                 queue.end_overdue(ctx);
+                queue.remember_sites(queue.deps.clock.now());
                 queue.pump(ctx);
             }
         });
@@ -320,6 +328,7 @@ impl Actor for QueueActor {
             let leases = spool.leases();
             me.do_send(LeasesRead { life, leases, undecided });
         });
+        self.recall_sites(ctx);
         self.hear_of_limits(ctx);
         self.set_alarm(ctx);
     }
@@ -488,6 +497,7 @@ impl Handler<Drain> for QueueActor {
         for call_off in self.state.flights.values().filter_map(|flight| flight.call_off.as_ref()) {
             call_off.send_replace(true);
         }
+        self.remember_sites_now(self.deps.clock.now());
     }
 }
 

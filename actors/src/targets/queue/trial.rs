@@ -48,6 +48,7 @@ fn deps(spool: Arc<dyn Spool>, target: Address<Deliver>, others: &Recorded) -> D
         slots: Arc::new(Semaphore::new(4)),
         patience: Arc::new(Semaphore::new(4)),
         trace: Arc::new(Trace::new(clock)),
+        hints: Hints::default(),
         fatal: others.address.clone().recipient(),
     }
 }

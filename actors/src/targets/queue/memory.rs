@@ -1,0 +1,88 @@
+//! What this queue knows of sites, across restarts: read once at the start, written now and then.
+
+use std::time::Duration;
+
+use actix::{AsyncContext, Context, Handler, Message};
+use slog::warn;
+
+use posthaste_mail::queue::site::Site;
+use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::time::Timestamp;
+
+use crate::targets::queue::QueueActor;
+
+/// Between two writes.
+const EVERY: Duration = Duration::from_secs(10);
+/// Changes in one write.
+const MOST: usize = 2_000;
+
+impl QueueActor {
+    fn section(&self) -> String {
+        format!("sites of {}", self.deps.name)
+    }
+
+    /// What earlier lives have learned comes as a message.
+    pub(super) fn recall_sites(&self, ctx: &mut Context<Self>) {
+        let (hints, section) = (self.deps.hints.clone(), self.section());
+        let (life, me) = (self.state.life, ctx.address());
+        self.deps.runtime.spawn_blocking(move || {
+            // What a later version wrote and we cannot read is left out.
+            let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+                Some((serde_json::from_slice(&key).ok()?, serde_json::from_slice(&value).ok()?))
+            };
+            let sites = hints.load(&section).into_iter().filter_map(read).collect();
+            me.do_send(Recalled { life, sites });
+        });
+    }
+
+    /// Writes what has changed, if it was not just done.
+    pub(super) fn remember_sites(&mut self, now: Timestamp) {
+        let clock_was_set_back = self.state.remembered > now;
+        if clock_was_set_back || now.since(self.state.remembered) >= EVERY {
+            self.remember_sites_now(now);
+        }
+    }
+
+    pub(super) fn remember_sites_now(&mut self, now: Timestamp) {
+        self.state.remembered = now;
+        let changes = self.state.agenda.site_changes(MOST);
+        if changes.is_empty() {
+            return;
+        }
+        let (hints, section, log) =
+            (self.deps.hints.clone(), self.section(), self.deps.log.clone());
+        self.deps.runtime.spawn_blocking(move || {
+            let written = |(key, site): (DestinationKey, Option<Site>)| {
+                let site = site.map(|site| serde_json::to_vec(&site)).transpose();
+                Some((serde_json::to_vec(&key).ok()?, site.ok()?))
+            };
+            let changes = changes.into_iter().filter_map(written).collect();
+            if let Err(why) = hints.store(&section, changes) {
+                warn!(log, "what is known of sites could not be written"; "cause" => why);
+            }
+        });
+    }
+}
+
+/// Disk -> Queue: sites as an earlier life knew them.
+struct Recalled {
+    life: u64,
+    sites: Vec<(DestinationKey, Site)>,
+}
+
+impl Message for Recalled {
+    type Result = ();
+}
+
+impl Handler<Recalled> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Recalled, ctx: &mut Context<Self>) {
+        if message.life != self.state.life {
+            return;
+        }
+        let now = self.deps.clock.now();
+        self.state.agenda.recall_sites(message.sites, now);
+        self.pump(ctx);
+    }
+}
