@@ -3,6 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -115,6 +117,7 @@ pub struct Session {
     capabilities: Capabilities,
     tls: Option<TlsFacts>,
     needs_reset: bool,
+    progress: Arc<AtomicU64>,
 }
 
 impl Session {
@@ -130,6 +133,7 @@ impl Session {
             capabilities: Capabilities::default(),
             tls: None,
             needs_reset: false,
+            progress: Arc::default(),
         };
         let mut opening = Opening::new(how.dialect, how.our_name, how.starttls);
         loop {
@@ -197,6 +201,11 @@ impl Session {
     /// `None` for a session in the clear.
     pub fn tls(&self) -> Option<&TlsFacts> {
         self.tls.as_ref()
+    }
+
+    /// Counts whole replies and pieces of content: as long as it stands still, the peer is silent.
+    pub fn progress(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.progress)
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -340,6 +349,7 @@ impl Session {
             }
             bytes = bytes.get(written..).unwrap_or_default();
         }
+        self.progress.fetch_add(1, Ordering::Relaxed);
         timeout(limit, self.stream.flush())
             .await
             .map_err(|_| timed_out(Stage::Content, limit))?
@@ -378,7 +388,10 @@ impl Session {
             let used = self.unread.len() - rest.len();
             self.unread.drain(..used);
             match parsed {
-                Ok(Some(reply)) => return Ok(reply),
+                Ok(Some(reply)) => {
+                    self.progress.fetch_add(1, Ordering::Relaxed);
+                    return Ok(reply);
+                }
                 Ok(None) => {}
                 Err(e) => return Err(Failure::new(Cause::Protocol(stage), e.to_string())),
             }

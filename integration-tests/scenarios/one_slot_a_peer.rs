@@ -2,7 +2,7 @@
 
 use crate::harness::dialogue::{Dialogue, Player};
 use crate::harness::message::Message;
-use crate::harness::outbound::{Outbound, SENDER, SOON};
+use crate::harness::outbound::{AFTER_RETRIES, Outbound, SENDER, SOON};
 use crate::harness::process::wait_until;
 
 /// Where they hang, for much longer than the test lasts: waited for an answer ...
@@ -77,4 +77,28 @@ fn three_peers_that_do_not_answer_leave_a_slot_for_the_fourth() {
 #[test]
 fn three_peers_that_take_no_content_leave_a_slot_for_the_fourth() {
     assert_a_slot_is_left("one_slot_content", NO_ROOM, LARGE);
+}
+
+#[test]
+fn many_messages_for_peers_that_fall_silent_leave_slots_to_the_living() {
+    let outbound = Outbound::start_with("one_slot_many", &[], |config| {
+        config.queue = config.queue.replace("max_parallelism 64", "max_parallelism 4");
+    });
+    let peers = [ANSWERS[0], ANSWERS[1]].map(|hanging| play(&outbound, hanging, 1000));
+    for (name, _) in [ANSWERS[0], ANSWERS[1]] {
+        for number in 0..10 {
+            outbound.send(&format!("user{number}@{name}.test"));
+        }
+    }
+    wait_until("all slots are taken", SOON, || {
+        peers.iter().map(|player| player.sink.connections()).sum::<usize>() >= 4
+    });
+    let sink = outbound.sink("lively.test");
+    for number in 0..10 {
+        outbound.send(&format!("user{number}@lively.test"));
+    }
+    // Patience lasts ten seconds; no timeout of theirs comes within minutes.
+    sink.wait_for(10, AFTER_RETRIES);
+    assert!(sink.copies().into_values().all(|copies| copies == 1));
+    assert_eq!(outbound.home.count(), 0);
 }

@@ -9,6 +9,7 @@ use posthaste_edge::body::Body;
 use posthaste_edge::spool::Spool;
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::outcome::{Failure, Outcome, SessionFacts};
+use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::destination::DestinationKey;
@@ -108,10 +109,11 @@ pub struct Settled {
     pub facts: SessionFacts,
 }
 
-/// Task -> Queue: ten seconds without a greeting; the slot is better used by somebody else.
+/// Task -> Queue: the host was silent for ten seconds; the slot is better used by somebody else.
 #[derive(Clone, Debug)]
 pub struct WaitingLong {
     pub batch: BatchId,
+    pub within: Within,
 }
 
 /// Task -> Queue: the attempt is over. Sent exactly once for each lease; if it is lost, the lease's deadline ends the attempt.

@@ -21,7 +21,7 @@ mod fairness;
 mod model;
 mod room;
 
-pub use attempts::{Limited, Patience, Refused};
+pub use attempts::{Limited, Patience, Refused, Within};
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -465,13 +465,14 @@ impl Handler<ReadAgain> for QueueActor {
 impl Handler<WaitingLong> for QueueActor {
     type Result = ();
 
-    /// One flight of a destination may wait for a silent host without a slot; further ones are called off and wait for their turn.
+    /// One flight of a destination may wait for a silent host without a slot; further ones are called off and wait for their turn,
+    /// unless they have a session: that is waited out.
     fn handle(&mut self, message: WaitingLong, ctx: &mut Context<Self>) {
-        let WaitingLong { batch } = message;
+        let WaitingLong { batch, within } = message;
         let Some(flight) = self.state.flights.get_mut(&batch) else { return };
         let place = Arc::clone(&self.deps.patience).try_acquire_owned().ok();
         let now = self.deps.clock.now();
-        match self.state.agenda.waits_long(batch, place.is_some(), now) {
+        match self.state.agenda.waits_long(batch, within, place.is_some(), now) {
             Patience::StepAside => {
                 flight.patient = true;
                 if let (Some(slot), Some(place)) = (&flight.slot, place) {

@@ -1,7 +1,9 @@
 //! The world as one attempt of `target.remote` sees it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Recipient as Address;
@@ -26,6 +28,7 @@ use posthaste_mail::outcome::{Cause, Failure, Outcome, Remote, SessionFacts};
 use posthaste_mail::policy::proof::Proof;
 use posthaste_mail::policy::{InForce, judge};
 use posthaste_mail::pool::PoolKey;
+use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
 use posthaste_mail::route::mx::MxRecord;
@@ -37,7 +40,7 @@ use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, en
 use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
 use crate::targets::remote::reuse::{self, Lender, Lent};
 
-/// After this long without a greeting the queue may use the slot for somebody else.
+/// After this long without a greeting, or a word in a session, the queue may use the slot for somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all attempts of one target share.
@@ -239,6 +242,18 @@ impl RemotePorts {
     }
 }
 
+/// Returns when nothing has moved for as long as our patience lasts.
+async fn stands_still(progress: &AtomicU64) {
+    let mut last = None;
+    loop {
+        let now = progress.load(Ordering::Relaxed);
+        if last.replace(now) == Some(now) {
+            return;
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+}
+
 fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
     let text = format!("connecting to {peer}: {error}");
     match error {
@@ -294,7 +309,7 @@ impl Ports for RemotePorts {
         let patience = async {
             tokio::time::sleep(PATIENCE).await;
             if !told {
-                waiting_to.do_send(WaitingLong { batch });
+                waiting_to.do_send(WaitingLong { batch, within: Within::Dialling });
             }
         };
         let off = async {
@@ -303,11 +318,11 @@ impl Ports for RemotePorts {
                 std::future::pending::<()>().await;
             }
         };
-        let mut patience = std::pin::pin!(patience);
+        let mut patience = pin!(patience);
         let mut patient = false;
         let reached = {
-            let mut reach = std::pin::pin!(self.reach(host, address, demand));
-            let mut off = std::pin::pin!(off);
+            let mut reach = pin!(self.reach(host, address, demand));
+            let mut off = pin!(off);
             loop {
                 tokio::select! {
                     end = &mut reach => break end,
@@ -360,7 +375,25 @@ impl Ports for RemotePorts {
             let written = journal.write(entries).await;
             written.map_err(|e| Failure::new(Cause::OwnResources, e.to_string()))
         };
-        let ending = live.session.transact(mail, lines, &self.body, before_dot).await;
+        let (told, batch, waiting_to) = (self.told_waiting, self.batch, &self.waiting_to);
+        let progress = live.session.progress();
+        let ending = {
+            let mut work = pin!(live.session.transact(mail, lines, &self.body, before_dot));
+            let mut silence = pin!(stands_still(&progress));
+            let mut silent = told;
+            loop {
+                tokio::select! {
+                    biased;
+                    ending = &mut work => break (ending, silent),
+                    () = &mut silence, if !silent => {
+                        silent = true;
+                        waiting_to.do_send(WaitingLong { batch, within: Within::Session });
+                    }
+                }
+            }
+        };
+        let (ending, silent) = ending;
+        self.told_waiting = silent;
         fates.extend(indices.into_iter().zip(ending.fates));
         Transacted { fates, in_sync: ending.in_sync, dsn_passed_on }
     }

@@ -34,6 +34,15 @@ pub enum Limited {
 /// Limits are asked again after this if nobody says before that something was given back.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Where an attempt is when its host is silent for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Nobody has greeted: it may be called off.
+    Dialling,
+    /// The message is under way: it is waited out.
+    Session,
+}
+
 /// What becomes of a flight whose host is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -92,8 +101,14 @@ impl Agenda {
         }
     }
 
-    /// The host of a flight has not greeted for long. `room`: one more may wait without a slot.
-    pub fn waits_long(&mut self, batch: BatchId, room: bool, now: Timestamp) -> Patience {
+    /// The host of a flight has been silent for long. `room`: one more may wait without a slot.
+    pub fn waits_long(
+        &mut self,
+        batch: BatchId,
+        within: Within,
+        room: bool,
+        now: Timestamp,
+    ) -> Patience {
         let Some(Stage::Flying(flight)) = self.known.get_mut(&batch) else {
             return Patience::Stay;
         };
@@ -103,12 +118,19 @@ impl Agenda {
         }
         let key = flight.key.clone();
         let waits = self.silence.flight(&key);
-        let verdict = if waits.is_none() && room { Patience::StepAside } else { Patience::CallOff };
-        if verdict == Patience::StepAside {
+        let verdict = match within {
+            Within::Dialling if waits.is_none() && room => Patience::StepAside,
+            Within::Dialling => Patience::CallOff,
+            // However many there are: they were let in by the window of their destination.
+            Within::Session if room => Patience::StepAside,
+            Within::Session => Patience::Stay,
+        };
+        let aside = verdict == Patience::StepAside;
+        if aside {
             flight.room = Room::Patience;
-            self.note_silence(&key, Some(batch), now);
-        } else if waits.is_none() {
-            self.note_silence(&key, None, now);
+        }
+        if waits.is_none() {
+            self.note_silence(&key, aside.then_some(batch), now);
         }
         self.look_after_key(&key, now);
         verdict

@@ -184,7 +184,7 @@ fn silent_for_long(
     room: bool,
 ) -> Patience {
     let batch = *batch;
-    let verdict = agenda.waits_long(batch, room, NOW);
+    let verdict = agenda.waits_long(batch, Within::Dialling, room, NOW);
     if verdict == Patience::CallOff {
         agenda.land(batch, Answer::NotAsked, &Feedback::Nothing, NOW);
         agenda.settled(batch, Some((NOW.plus(Duration::from_secs(30)), key)), NOW);
@@ -212,7 +212,7 @@ fn a_dead_host_takes_slots_once() {
         disk.agenda.settled(waits, Some((later.plus(Duration::from_secs(900)), &key(BIG))), later);
         assert_eq!(disk.agenda.take_off(Room::Slot, later), None);
         waits = disk.agenda.take_off(Room::Patience, later).unwrap().0;
-        assert_eq!(disk.agenda.waits_long(waits, true, later), Patience::Stay);
+        assert_eq!(disk.agenda.waits_long(waits, Within::Dialling, true, later), Patience::Stay);
     }
     // Somebody answers: all is as before.
     disk.agenda.land(waits, Answer::Heard, &Feedback::Nothing, later);
@@ -243,4 +243,28 @@ fn five_hundred_dead_hosts_leave_the_slots_to_the_living() {
         std::iter::from_fn(|| disk.agenda.take_off(Room::Patience, NOW).map(|(_, key)| key))
             .collect();
     assert_eq!(turns.len(), 500 - 64);
+}
+
+#[test]
+fn peers_that_fall_silent_in_a_session_leave_the_slots_to_others() {
+    let two = std::iter::repeat_n(BIG, 50).chain(std::iter::repeat_n(SMALL, 50));
+    let mut disk = Disk::of(two);
+    disk.read_all();
+    let mut flying = Vec::new();
+    while flying.len() < 10 {
+        flying.push(disk.agenda.take_off(Room::Slot, NOW).unwrap().0);
+    }
+    let later = NOW.plus(Duration::from_secs(10));
+    for batch in &flying {
+        let verdict = disk.agenda.waits_long(*batch, Within::Session, true, later);
+        assert_eq!(verdict, Patience::StepAside);
+    }
+    // No slot is theirs now, and no other message of theirs begins.
+    assert_eq!(disk.agenda.take_off(Room::Slot, later), None);
+    assert_eq!(disk.agenda.take_off(Room::Patience, later), None);
+    // Without room it stays where it is: nobody hangs up in the middle of a message.
+    disk.agenda.land(flying[0], Answer::Heard, &Feedback::Good, later);
+    let next = disk.agenda.take_off(Room::Slot, later).unwrap().0;
+    let verdict = disk.agenda.waits_long(next, Within::Session, false, later);
+    assert_eq!(verdict, Patience::Stay);
 }

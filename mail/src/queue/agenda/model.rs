@@ -59,7 +59,10 @@ enum Step {
     },
     /// Others have given something back.
     Released,
-    Slow(u8),
+    Slow {
+        which: u8,
+        within: Within,
+    },
     Finish {
         which: u8,
         ends: [How; PEOPLE as usize],
@@ -148,7 +151,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<u8>(), any::<bool>(), prop::option::of(0..100u8))
             .prop_map(|(which, source, seconds)| Step::Limit { which, source, seconds }),
         1 => Just(Step::Released),
-        2 => any::<u8>().prop_map(Step::Slow),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(which, session)| {
+            let within = if session { Within::Session } else { Within::Dialling };
+            Step::Slow { which, within }
+        }),
         6 => (any::<u8>(), ends).prop_map(|(which, ends)| Step::Finish { which, ends }),
         6 => Just(Step::Settle),
         12 => prop_oneof![3 => Just(0), 1 => any::<u8>()].prop_map(Step::Word),
@@ -287,7 +293,7 @@ impl World {
             Step::Lease { which, fault } => self.lease(which.into(), fault),
             Step::Limit { which, source, seconds } => self.limit(which.into(), source, seconds),
             Step::Released => self.agenda.released(self.now),
-            Step::Slow(which) => self.slow(which.into()),
+            Step::Slow { which, within } => self.slow(which.into(), within),
             Step::Finish { which, ends } => self.finish(which.into(), ends),
             Step::Settle => self.settle(),
             Step::Word(which) => self.word(which.into()),
@@ -556,13 +562,13 @@ impl World {
         self.mailbox.push_back(Word::Refused(batch, number, refused));
     }
 
-    fn slow(&mut self, which: usize) {
+    fn slow(&mut self, which: usize, within: Within) {
         let Some(place) = self.some_task(which, true) else { return };
         let Task { batch, room, number, .. } = self.tasks[place];
         if room == Room::Patience || self.flights.get(&batch) != Some(&number) {
             return;
         }
-        match self.agenda.waits_long(batch, self.patience > 0, self.now) {
+        match self.agenda.waits_long(batch, within, self.patience > 0, self.now) {
             Patience::StepAside => {
                 self.slots += 1;
                 self.patience -= 1;
