@@ -13,6 +13,7 @@ use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
 use crate::targets::remote::RemoteDeliveryActor;
+use crate::targets::remote::hosts::{self, HostMemory};
 use crate::targets::remote::ports::Network;
 use crate::targets::remote::settings::RemoteSettings;
 
@@ -36,6 +37,8 @@ impl RemoteWorld<'_> {
         let log = self.start.log.of(name, settings.debug);
         let clock = &self.start.clock;
         let pool = Unborn::<ConnectionPoolActor>::conceive();
+        let hosts = Arc::new(HostMemory::recall(name, &self.start.hints, clock));
+        hosts::keep(&hosts, log.clone(), self.runtime);
         let network = Network {
             target: name.to_string(),
             resolver: self.resolver.clone(),
@@ -46,6 +49,7 @@ impl RemoteWorld<'_> {
             families: settings.families,
             allow_loopback: settings.allow_loopback_mx,
             own_addresses: self.start.own_addresses.clone(),
+            hosts: Arc::clone(&hosts),
             connect_timeout: settings.connect_timeout,
             reuse_limit: settings.keeping.most_transactions,
             timeouts: settings.timeouts,

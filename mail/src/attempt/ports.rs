@@ -83,6 +83,9 @@ pub trait Ports: Send {
     /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
     fn is_own(&self, address: IpAddr) -> bool;
 
+    /// It took no connection lately: others first.
+    fn rests(&self, address: IpAddr) -> bool;
+
     /// Is it of a family that we may and can use?
     fn is_usable(&self, address: IpAddr) -> bool;
 }

@@ -133,6 +133,8 @@ struct Run {
     answered: Vec<String>,
     /// An address of the family that had all tries so far, kept back for the other family.
     spare: Option<(Domain, IpAddr)>,
+    /// Addresses that took no connection lately: they are tried when nobody else is left.
+    resting: Vec<(Domain, IpAddr)>,
     coverage: Coverage,
     first_attempt: bool,
     /// The other family was asked after a refusal that may have been about our address.
@@ -170,6 +172,7 @@ impl Run {
             hosts: 0,
             answered: Vec::new(),
             spare: None,
+            resting: Vec::new(),
             coverage: Coverage::Whole,
             first_attempt: job.attempt <= 1,
             family_changed: false,
@@ -229,6 +232,13 @@ impl Run {
             && self.may_ask()
         {
             self.address(Some(&host), address, OtherFamily::Absent, ports).await;
+        }
+        for (host, address) in std::mem::take(&mut self.resting) {
+            if ourselves || self.has_answered(host.ascii()) || !self.may_ask() {
+                continue;
+            }
+            let next = self.address(Some(&host), address, OtherFamily::Absent, ports).await;
+            ourselves = next == Next::Nobody;
         }
         if ourselves {
             self.ends_with_ourselves(domain);
@@ -301,6 +311,9 @@ impl Run {
         }
         self.hosts += 1;
         usable.retain(|address| !self.tried.contains(address));
+        let (resting, usable): (Vec<IpAddr>, Vec<IpAddr>) =
+            usable.into_iter().partition(|address| ports.rests(*address));
+        self.resting.extend(resting.into_iter().map(|address| (host.clone(), address)));
         let mut rest = usable.as_slice();
         let mut family = None;
         while let Some((address, behind)) = rest.split_first() {

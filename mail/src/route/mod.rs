@@ -2,4 +2,5 @@
 
 pub mod addresses;
 pub mod destination;
+pub mod hosts;
 pub mod mx;

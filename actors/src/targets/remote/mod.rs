@@ -1,5 +1,6 @@
 //! RemoteDeliveryActor: one `target.remote`. It owns nothing that a crash could lose: every attempt is a task of its own.
 
+pub mod hosts;
 pub mod ports;
 pub mod reuse;
 pub mod settings;
@@ -112,6 +113,9 @@ impl Handler<Drain> for RemoteDeliveryActor {
 
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
         self.state.draining = true;
+        let network = Arc::clone(&self.deps.network);
+        // What is lost of it costs a few dials.
+        self.deps.runtime.spawn_blocking(move || drop(network.hosts.write()));
     }
 }
 

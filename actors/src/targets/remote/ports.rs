@@ -21,6 +21,7 @@ use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
 use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
+use posthaste_mail::attempt::remote::literal;
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::level::MxLevel;
 use posthaste_mail::lookup::Lookup;
@@ -38,6 +39,7 @@ use posthaste_mail::wire::client::transaction::Fate;
 use crate::limits::Permit;
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
 use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
+use crate::targets::remote::hosts::HostMemory;
 use crate::targets::remote::reuse::{self, Lender, Lent};
 
 /// After this long without a greeting, or a word in a session, the queue may use the slot for somebody else.
@@ -55,6 +57,7 @@ pub struct Network {
     pub allow_loopback: bool,
     /// Addresses of this machine, read at start.
     pub own_addresses: Vec<IpAddr>,
+    pub hosts: Arc<HostMemory>,
     pub connect_timeout: Duration,
     /// `conn_reuse_limit`: transactions of one connection.
     pub reuse_limit: u32,
@@ -284,7 +287,11 @@ impl Ports for RemotePorts {
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
         let found = self.network.resolver.addresses(host, self.network.families).await;
-        found.map(|found| missing_only_what_is_used(found, self.network.local))
+        found.map(|found| {
+            let found = missing_only_what_is_used(found, self.network.local);
+            let list = self.network.hosts.prefer(host.ascii(), found.list);
+            HostAddresses { list, ..found }
+        })
     }
 
     async fn check_out(&mut self) -> Option<Live> {
@@ -302,6 +309,9 @@ impl Ports for RemotePorts {
         address: IpAddr,
         demand: TlsDemand,
     ) -> Result<Live, Failure> {
+        let network = Arc::clone(&self.network);
+        let name = host.map_or_else(|| literal(address), |host| host.ascii().to_string());
+        let remote = || Remote { host: name.clone(), address: Some(address.to_string()) };
         let mut called_off = self.called_off.clone();
         let told = self.told_waiting;
         let batch = self.batch;
@@ -321,7 +331,16 @@ impl Ports for RemotePorts {
         let mut patience = pin!(patience);
         let mut patient = false;
         let reached = {
-            let mut reach = pin!(self.reach(host, address, demand));
+            let mut reach = pin!(async {
+                let dialling = network.hosts.begin(address).await;
+                let dialling = dialling.map_err(|failure| failure.at(remote()))?;
+                let reached = self.reach(host, address, demand).await;
+                match &reached {
+                    Ok(_) => dialling.reached(&name),
+                    Err(failure) => dialling.failed(failure),
+                }
+                reached
+            });
             let mut off = pin!(off);
             loop {
                 tokio::select! {
@@ -438,6 +457,10 @@ impl Ports for RemotePorts {
         self.settled_to.do_send(settled);
     }
 
+    fn rests(&self, address: IpAddr) -> bool {
+        self.network.hosts.rests(address)
+    }
+
     fn is_usable(&self, address: IpAddr) -> bool {
         let usable = self.network.local.for_peer(address).is_ok();
         if !usable {
@@ -472,6 +495,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use posthaste_edge::clock::dice;
+    use posthaste_edge::hints::Hints;
     use posthaste_edge::spool::{MemorySpool, Spool};
     use posthaste_mail::attempt::addressee::addressees;
     use posthaste_mail::envelope::EnvelopeId;
@@ -525,6 +549,7 @@ mod tests {
             families: Families::OnlyIpv4,
             allow_loopback: true,
             own_addresses: Vec::new(),
+            hosts: Arc::new(HostMemory::recall("mx", &Hints::default(), &clock)),
             connect_timeout: minute,
             reuse_limit: 10,
             timeouts: Timeouts {

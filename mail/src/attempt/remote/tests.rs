@@ -75,6 +75,7 @@ struct World {
     idle: bool,
     own: Vec<IpAddr>,
     unusable: Vec<IpAddr>,
+    resting: Vec<IpAddr>,
     /// Transactions of a connection.
     reuse: u32,
     attempt: u32,
@@ -109,6 +110,7 @@ impl Default for World {
             idle: false,
             own: vec![],
             unusable: vec![],
+            resting: vec![],
             reuse: 100,
             attempt: 1,
             people: 1,
@@ -210,6 +212,9 @@ impl Ports for World {
     fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
     }
+    fn rests(&self, address: IpAddr) -> bool {
+        self.resting.contains(&address)
+    }
     fn is_usable(&self, address: IpAddr) -> bool {
         !self.unusable.contains(&address)
     }
@@ -228,6 +233,23 @@ fn the_next_exchanger_when_one_cannot_be_reached() {
         |a| if a == ip(1) { Err(Failure::new(Cause::Unreachable, "refused")) } else { Ok(()) };
     let world = World { connect: Box::new(down), ..two() }.run();
     assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(2)]));
+}
+
+#[test]
+fn who_took_no_connection_lately_is_asked_last() {
+    let world = World { resting: vec![ip(1)], ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(2)]));
+    // Nobody else takes it: then it is tried.
+    let down = |a| if a == ip(2) { Err(Failure::new(Cause::Unreachable, "x")) } else { Ok(()) };
+    let world = World { resting: vec![ip(1)], connect: Box::new(down), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(2), ip(1)]));
+    // A refusal of the others is not the last word while it was not asked.
+    let no = |a| match a == ip(2) {
+        true => Err(Failure::refused(Stage::Greeting, 554, None, "no mail here")),
+        false => Err(Failure::new(Cause::Unreachable, "x")),
+    };
+    let world = World { resting: vec![ip(1)], connect: Box::new(no), ..two() }.run();
+    assert_eq!(world.code(), "deferred 4.4.1");
 }
 
 #[test]
