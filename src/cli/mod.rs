@@ -1,6 +1,7 @@
 //! The command line: one file a verb. A verb reads its words, asks the daemon and shows the answer; it decides nothing about mail.
 
 mod check;
+mod explain;
 mod log;
 mod ps;
 mod queue;
@@ -80,6 +81,7 @@ enum Verb {
     #[command(subcommand)]
     Queue(queue::Queue),
     Trace(trace::Trace),
+    Explain(explain::Explain),
     #[command(subcommand)]
     Log(log::Log),
     RetryPlan(retry_plan::RetryPlan),
@@ -110,6 +112,7 @@ pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
         Verb::Ps(verb) => verb.perform(&reach, console),
         Verb::Queue(verb) => verb.perform(&reach, console),
         Verb::Trace(verb) => verb.perform(&reach, console),
+        Verb::Explain(verb) => verb.perform(&reach, console),
         Verb::Log(verb) => verb.perform(&reach, console),
         Verb::RetryPlan(verb) => verb.perform(&reach, console),
         Verb::Shutdown(verb) => verb.perform(&reach, console),

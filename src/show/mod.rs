@@ -5,6 +5,7 @@
 pub mod amount;
 pub mod escape;
 pub mod event;
+pub mod explanation;
 pub mod message;
 pub mod page;
 pub mod processes;

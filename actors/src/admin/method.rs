@@ -10,14 +10,16 @@ use tokio::io::AsyncReadExt;
 
 use posthaste_mail::admin::answer::{Affected, Status, TraceEvent};
 use posthaste_mail::admin::request::{
-    self, Debug, Filter, Named, Request, Send, Shutdown, Trace, Verb,
+    self, Debug, Explain, Filter, Named, Request, Send, Shutdown, Trace, Verb,
 };
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::route::destination::DestinationKey;
 
 use crate::admin::connection::{Fault, Line};
 use crate::admin::{Desk, submission};
 use crate::messages::admin::{
-    Act, ListBatches, PanicChild, QueueView, ShowActors, ShowMessage, ShowQueue, Unable,
+    Act, ExplainDestination, ExplainMessage, ListBatches, PanicChild, QueueView, ShowActors,
+    ShowMessage, ShowQueue, Unable,
 };
 use crate::messages::lifecycle;
 use crate::messages::pool::ShowPool;
@@ -49,6 +51,7 @@ pub(super) async fn call(
         "ps" => return processes(line, request, desk).await,
         "queue.list" => return list(line, request, desk).await,
         "queue.show" => show(request, desk).await,
+        "explain" => return explain(line, request, desk).await,
         "trace" => return trace(line, request, desk).await,
         "trace.follow" => return follow(line, request, desk).await,
         "log.debug" => debug(request, desk),
@@ -184,6 +187,45 @@ async fn show(request: &Request, desk: &Desk) -> Answer {
         return Err(Fault::refused(format!("no message {id} in any queue")));
     }
     Ok(json!({ "message": null, "history": history }))
+}
+
+/// Why a message, or mail for a destination, does not move.
+async fn explain(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let Explain { what } = match params(request) {
+        Ok(explain) => explain,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let mut told = Vec::new();
+    if let Ok(id) = what.parse::<EnvelopeId>() {
+        for queue in &desk.queues {
+            match queue.explain.send(ExplainMessage { id }).await {
+                Ok(Ok(batches)) => told.extend(batches.unwrap_or_default()),
+                Ok(Err(why)) => return Ok(Err(Fault::internal(why))),
+                Err(e) => return Ok(Err(Fault::internal(e.to_string()))),
+            }
+        }
+        if told.is_empty() {
+            let text = format!("{id} is in no queue; posthaste trace {id} tells what became of it");
+            return Ok(Err(Fault::refused(text)));
+        }
+    } else {
+        let Some(destination) = DestinationKey::parse(&what) else {
+            let text = format!("{what} is neither a queue id nor a destination");
+            return Ok(Err(Fault::params(text)));
+        };
+        for queue in &desk.queues {
+            let asked = ExplainDestination { destination: destination.clone() };
+            match queue.destination.send(asked).await {
+                Ok(found) => told.extend(found),
+                Err(e) => return Ok(Err(Fault::internal(e.to_string()))),
+            }
+        }
+    }
+    let count = told.len();
+    for explanation in told {
+        line.item(request, json!(explanation)).await?;
+    }
+    Ok(Ok(json!({ "count": count })))
 }
 
 /// Changes what matches, queue by queue.

@@ -22,7 +22,10 @@ use posthaste_edge::socket::Listener;
 use posthaste_mail::time::Timestamp;
 
 use crate::log::Switches;
-use crate::messages::admin::{Act, ListBatches, PanicChild, ShowActors, ShowMessage, ShowQueue};
+use crate::messages::admin::{
+    Act, ExplainDestination, ExplainMessage, ListBatches, PanicChild, ShowActors, ShowMessage,
+    ShowQueue,
+};
 use crate::messages::intake::Accept;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
 use crate::messages::pool::ShowPool;
@@ -36,6 +39,8 @@ pub struct QueueDoor {
     pub list: Recipient<ListBatches>,
     pub message: Recipient<ShowMessage>,
     pub act: Recipient<Act>,
+    pub explain: Recipient<ExplainMessage>,
+    pub destination: Recipient<ExplainDestination>,
     pub accept: Recipient<Accept>,
 }
 

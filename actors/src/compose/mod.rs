@@ -323,6 +323,8 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             list: address.clone().recipient(),
             message: address.clone().recipient(),
             act: address.clone().recipient(),
+            explain: address.clone().recipient(),
+            destination: address.clone().recipient(),
             accept: address.recipient(),
         });
         let deps = queue_deps(&start, &runtime, &trace, &fatal, &kin, place, target, settings)?;

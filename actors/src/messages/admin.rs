@@ -3,10 +3,11 @@
 use actix::Message;
 
 use posthaste_mail::admin::answer::{
-    Affected, BatchLine, ChildLine, DeliveryLine, MessageView, QueueLine,
+    Affected, BatchLine, ChildLine, DeliveryLine, Explanation, MessageView, QueueLine,
 };
 use posthaste_mail::admin::request::{self, Filter};
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::route::destination::DestinationKey;
 
 /// Admin -> Root: the actor tree.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,26 @@ pub struct ShowMessage {
 
 impl Message for ShowMessage {
     type Result = Result<Option<MessageView>, String>;
+}
+
+/// Admin -> Queue: why does this message not move? `None`: it is not here.
+#[derive(Clone, Copy, Debug)]
+pub struct ExplainMessage {
+    pub id: EnvelopeId,
+}
+
+impl Message for ExplainMessage {
+    type Result = Result<Option<Vec<Explanation>>, String>;
+}
+
+/// Admin -> Queue: the same of a destination. `None`: nothing waits for it, and nothing is known.
+#[derive(Clone, Debug)]
+pub struct ExplainDestination {
+    pub destination: DestinationKey,
+}
+
+impl Message for ExplainDestination {
+    type Result = Option<Explanation>;
 }
 
 /// Admin -> Queue: change the matching batches. It is done to its end also when nobody waits for the answer.

@@ -95,6 +95,51 @@ pub struct SessionLine {
     pub age_seconds: u64,
 }
 
+/// Why something does not move.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Explanation {
+    pub queue: String,
+    /// Of a message; without it the destination as a whole is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<EnvelopeId>,
+    pub destination: String,
+    /// Who waits, of a message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// `delivering`, `awaiting`, `settling`, `held`, `undecided`, `retry`, `suspended`, `target-missing`, `draining`, `dead-site`,
+    /// `own-limit`, `window-full`, `silent-host`, `no-slot`, `turn`.
+    pub reason: String,
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What would change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    pub site: SiteLine,
+}
+
+/// A destination as a queue knows it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SiteLine {
+    /// Attempts under way.
+    pub running: u64,
+    /// How many at once are good for it.
+    pub window: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_until: Option<String>,
+    /// Batches that wait, in memory.
+    pub waiting: u64,
+    pub more_on_disk: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_due: Option<String>,
+}
+
 /// One batch that waits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BatchLine {

@@ -229,6 +229,12 @@ pub struct Trace {
     pub domain: Option<String>,
 }
 
+/// `explain`: a queue id, or a destination as `queue.list` names it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explain {
+    pub what: String,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Debug {
     pub on: bool,

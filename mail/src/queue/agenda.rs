@@ -9,7 +9,8 @@
 //! 3. `silence` remembers hosts that do not answer, `sites` how many attempts a destination takes at once and which are dead.
 //! 4. `parking` keeps those that wait for a limit of ours.
 //!
-//! The rooms: here what comes into the schedule, `room` which of it is kept in memory, `attempts` what becomes of it.
+//! The rooms: here what comes into the schedule, `room` which of it is kept in memory, `attempts` what becomes of it, `why` what keeps
+//! it.
 //!
 //! A batch that leaves memory without an end is either told of again (`arrive`) or still on disk at a place that will be read:
 //! that is what `leave` and `look_again` see to.
@@ -20,8 +21,10 @@ mod fairness;
 #[cfg(test)]
 mod model;
 mod room;
+mod why;
 
 pub use attempts::{Limited, Patience, Refused, Within};
+pub use why::Queued;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod lines;
 pub mod parking;
 pub mod reader;
+pub mod reason;
 pub mod record;
 pub mod schedule;
 pub mod silence;

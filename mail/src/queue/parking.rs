@@ -110,6 +110,11 @@ impl Parking {
         self.wheel.first().map(|(until, _)| *until)
     }
 
+    /// Until when a lot waits.
+    pub fn until(&self, lot: &Lot) -> Option<Timestamp> {
+        self.lots.get(lot).map(|waiting| waiting.until)
+    }
+
     /// Lots with how many wait in them, and until when.
     pub fn lots(&self) -> impl Iterator<Item = (&Lot, usize, Timestamp)> {
         self.lots.iter().map(|(lot, waiting)| (lot, waiting.parked.len(), waiting.until))

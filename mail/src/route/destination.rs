@@ -34,6 +34,24 @@ impl DestinationKey {
     }
 }
 
+impl DestinationKey {
+    /// As `Display` writes it; a domain also in U-labels and any case.
+    pub fn parse(text: &str) -> Option<DestinationKey> {
+        if let Some(name) = text.strip_prefix('&') {
+            return (!name.is_empty()).then(|| DestinationKey::Target(name.to_string()));
+        }
+        if text == "postmaster" {
+            return Some(DestinationKey::Unqualified);
+        }
+        if let Some(literal) = text.strip_prefix('[') {
+            let address = literal.strip_suffix(']')?;
+            let address = address.strip_prefix("IPv6:").unwrap_or(address);
+            return address.parse().ok().map(DestinationKey::Literal);
+        }
+        Domain::parse(text).ok().map(DestinationKey::Domain)
+    }
+}
+
 impl fmt::Display for DestinationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,6 +82,19 @@ impl Splitting {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn keys_read_back() {
+        let keys = ["example.org", "[192.0.2.1]", "[2001:db8::1]", "&relay", "postmaster"];
+        for key in keys {
+            assert_eq!(super::DestinationKey::parse(key).unwrap().to_string(), key);
+        }
+        let idn = super::DestinationKey::parse("KÖLN.example").unwrap();
+        assert_eq!(idn.to_string(), "xn--kln-sna.example");
+        for wrong in ["", "&", "[x]", "[192.0.2.1", "a..b", "a b"] {
+            assert_eq!(super::DestinationKey::parse(wrong), None, "{wrong}");
+        }
+    }
+
     use super::*;
 
     #[test]

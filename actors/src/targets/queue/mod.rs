@@ -9,6 +9,7 @@
 
 mod accept;
 mod amend;
+mod explain;
 mod flight;
 mod limited;
 mod memory;
@@ -530,6 +531,8 @@ impl Handler<Probe> for QueueActor {
                 ("running", census.in_hand as u64),
                 ("near", census.waiting as u64),
                 ("destinations", census.lines as u64),
+                ("limited", census.parked as u64),
+                ("dead_sites", self.state.agenda.dead_sites(self.deps.clock.now()) as u64),
                 ("accepted", counters.accepted),
                 ("delivered", counters.delivered),
                 ("deferred", counters.deferred),
