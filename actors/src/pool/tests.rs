@@ -299,3 +299,41 @@ fn an_order_that_comes_too_late_is_told_before_the_farewell() {
         tokio::join!(watch, late);
     });
 }
+
+#[test]
+fn sessions_used_at_the_same_moment_lie_side_by_side() {
+    run(async {
+        let pool = Pool::start(Keeping::default());
+        let moment = now();
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            let (session, peer) = idle(moment).await;
+            pool.takes(&key("a"), session);
+            peers.push(peer);
+        }
+        assert_eq!(pool.count("idle").await, 3);
+        // One goes: the others are not taken for it.
+        drop(peers.remove(0));
+        pool.wait_for("closed", 1).await;
+        assert_eq!(pool.count("idle").await, 2);
+        for _ in 0..2 {
+            assert!(pool.lends(&key("a")).await.unwrap().await.is_ok());
+        }
+        assert!(pool.lends(&key("a")).await.is_none());
+    });
+}
+
+#[test]
+fn who_asks_together_with_the_end_of_its_time_has_the_session() {
+    run(async {
+        for _ in 0..50 {
+            let (session, _peer) = idle(now()).await;
+            let (order_to, order) = oneshot::channel();
+            let (lend_to, claim) = oneshot::channel();
+            order_to.send(keeper::Order::Lend(lend_to)).unwrap();
+            // Its time is over, and the order is there: both at the first look.
+            keeper::keep(session, Duration::ZERO, order, |_| panic!("it was wanted")).await;
+            assert!(claim.await.is_ok());
+        }
+    });
+}

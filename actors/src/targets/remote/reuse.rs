@@ -184,16 +184,23 @@ mod tests {
         }
     }
 
-    /// A pool whose watches all end before they can lend, and one that says nothing at all.
-    struct TooLate(u32);
+    /// A pool whose first watches end before they can lend, and one that says nothing at all.
+    struct TooLate {
+        dead: u32,
+        last: Option<Idle>,
+    }
     impl Actor for TooLate {
         type Context = Context<Self>;
     }
     impl Handler<CheckOut> for TooLate {
         type Result = Option<Claim>;
         fn handle(&mut self, _: CheckOut, _: &mut Context<Self>) -> Option<Claim> {
-            self.0 = self.0.checked_sub(1)?;
-            Some(oneshot::channel().1)
+            let (to, claim) = oneshot::channel();
+            match self.dead.checked_sub(1) {
+                Some(left) => self.dead = left,
+                None => to.send(Box::new(self.last.take()?)).unwrap(),
+            }
+            Some(claim)
         }
     }
     struct Silent;
@@ -288,8 +295,12 @@ mod tests {
     fn a_watch_that_ended_first_is_passed_over() {
         System::new().block_on(async {
             let mut place = Place::with(Vec::new());
-            place.check_out = TooLate(3).start().recipient();
+            place.check_out = TooLate { dead: 3, last: None }.start().recipient();
             assert!(place.lends(TlsWish::Unsaid, AddressUse::Allowed).await.is_none());
+            let (session, _peer) = session().await;
+            let now = session.last_used;
+            place.check_out = TooLate { dead: 3, last: Some(session) }.start().recipient();
+            assert!(place.lends_at(now, TlsWish::Unsaid, AddressUse::Allowed).await.is_some());
         });
     }
 
