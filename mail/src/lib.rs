@@ -21,8 +21,8 @@
 //! *Batch*: the recipients of one envelope that share a destination. *Destination*: the next hop, as a key. *Attempt*: one pass over a
 //! batch, from lookup to the last reply. *Lease*: the written-down right to make one attempt. *Journal*: what an attempt learned, on
 //! disk before anyone is told. *Outcome*: what an attempt came to for a recipient. *Target*: a configured way out. *Session*: one
-//! connection from greeting to QUIT. *Candidate*: one mail exchanger of a destination. *Notification*: the report to the sender (RFC
-//! 3464).
+//! connection from greeting to QUIT. *Transcript*: what was said in one, without credentials and content. *Candidate*: one mail
+//! exchanger of a destination. *Notification*: the report to the sender (RFC 3464).
 
 pub mod address;
 pub mod admin;

@@ -2,6 +2,7 @@
 //!
 //! - `client`, with `command`, `reply`, `capabilities` and `data`: the side that sends.
 //! - `server`: the side that receives.
+//! - `transcript`: what was said in a session, for an operator.
 
 pub mod capabilities;
 pub mod client;
@@ -9,3 +10,4 @@ pub mod command;
 pub mod data;
 pub mod reply;
 pub mod server;
+pub mod transcript;
