@@ -2,8 +2,8 @@
 //!
 //! `configuration` reads the file into settings, `compose` makes the actors of them and introduces them to each other, `root` watches
 //! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets
-//! with sessions of the `pool`, within `limits`. `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while
-//! no daemon does.
+//! with sessions of the `pool`, within `limits`. `trace` and `wire` remember what happened to messages and what was said in sessions;
+//! `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while no daemon does.
 
 pub mod admin;
 pub mod compose;
@@ -24,6 +24,7 @@ pub mod routing;
 pub mod targets;
 pub mod task;
 pub mod trace;
+pub mod wire;
 
 use std::path::PathBuf;
 

@@ -1,14 +1,16 @@
 //! The other end of one SMTP session, led by a test line by line.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use posthaste_edge::clock::Clock;
 use posthaste_edge::session::{Opened, Session, Timeouts};
 use posthaste_edge::tls::ClientTls;
-use posthaste_mail::envelope::TlsWish;
+use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::level::MxLevel;
 use posthaste_mail::outcome::{Remote, SessionFacts};
 use posthaste_mail::policy::proof::{Channel, Proof};
@@ -18,6 +20,7 @@ use posthaste_mail::time::Timestamp;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 
 use crate::messages::pool::Idle;
+use crate::wire::Wire;
 
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +53,10 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
         peer
     };
     let tls = ClientTls::new(&[]).unwrap();
+    let remote = Remote { host: "peer.test".to_string(), address: Some(address.ip().to_string()) };
+    let wire = Arc::new(Wire::new(Clock::system()));
+    let id = EnvelopeId::from_bytes([0; 16]);
+    let recording = wire.record("mx", "peer.test".to_string(), remote.clone(), id);
     let how = Opened {
         dialect: Dialect::Smtp,
         our_name: "we.test",
@@ -62,17 +69,19 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
             block: PATIENCE,
             submission: PATIENCE,
         },
+        listener: recording.clone(),
     };
     let open = async { Session::open(TcpStream::connect(address).await.unwrap(), how).await };
     let (session, peer) = tokio::join!(open, greet);
     let idle = Idle {
         session: session.unwrap(),
-        remote: Remote { host: "peer.test".to_string(), address: Some(address.ip().to_string()) },
+        remote,
         facts: SessionFacts::default(),
         proof: proof(address.ip(), Channel::Clear),
         opened: now,
         last_used: now,
         transactions: 1,
+        recording,
     };
     (Box::new(idle), peer)
 }

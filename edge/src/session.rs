@@ -1,5 +1,7 @@
 //! Drives the client machine over a stream: every wait has a deadline, every reply a bound.
 
+mod listener;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
@@ -26,6 +28,8 @@ use posthaste_mail::wire::reply::{Reply, ReplyParser};
 use crate::body::Body;
 use crate::fault;
 use crate::tls::{ClientTls, TlsFacts, TlsStream};
+
+pub use listener::Listener;
 
 /// How long each phase may take.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,7 @@ pub struct Opened<'a> {
     /// Name for SNI and certificate.
     pub host: Option<&'a Domain>,
     pub timeouts: Timeouts,
+    pub listener: Arc<dyn Listener>,
 }
 
 /// A greeted session, ready for transactions. Dropping it closes the connection.
@@ -118,6 +123,7 @@ pub struct Session {
     tls: Option<TlsFacts>,
     needs_reset: bool,
     progress: Arc<AtomicU64>,
+    listener: Arc<dyn Listener>,
 }
 
 impl Session {
@@ -134,6 +140,7 @@ impl Session {
             tls: None,
             needs_reset: false,
             progress: Arc::default(),
+            listener: Arc::clone(&how.listener),
         };
         let mut opening = Opening::new(how.dialect, how.our_name, how.starttls);
         loop {
@@ -188,6 +195,7 @@ impl Session {
             }
             Ok(Ok((tls, facts))) => {
                 self.stream = Stream::Tls(Box::new(tls));
+                self.listener.notes(format_args!("TLS on: {facts}"));
                 self.tls = Some(facts);
                 Ok(())
             }
@@ -291,6 +299,7 @@ impl Session {
         stuffer.finish(&mut last);
         transaction.dot_sent();
         let written = self.write_content(&last).await;
+        self.listener.ends_content();
         fault::reached("wire", "dot");
         match written {
             Ok(()) => None,
@@ -347,6 +356,7 @@ impl Session {
             if written == 0 {
                 return Err(lost(Stage::Content, &io::ErrorKind::WriteZero.into()));
             }
+            self.listener.sends_content(written);
             bytes = bytes.get(written..).unwrap_or_default();
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
@@ -358,6 +368,7 @@ impl Session {
 
     async fn write(&mut self, mut bytes: &[u8], stage: Stage) -> Result<(), Failure> {
         let limit = self.timeouts.command;
+        self.listener.sends(bytes);
         let all = async {
             while !bytes.is_empty() {
                 let written = self.stream.write(bytes).await?;
@@ -386,6 +397,9 @@ impl Session {
             let mut rest = &self.unread[..];
             let parsed = self.parser.feed(&mut rest);
             let used = self.unread.len() - rest.len();
+            if let Some(read) = self.unread.get(..used).filter(|read| !read.is_empty()) {
+                self.listener.receives(read);
+            }
             self.unread.drain(..used);
             match parsed {
                 Ok(Some(reply)) => {

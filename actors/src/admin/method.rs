@@ -16,7 +16,7 @@ use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::route::destination::DestinationKey;
 
 use crate::admin::connection::{Fault, Line};
-use crate::admin::{Desk, submission};
+use crate::admin::{Desk, live, submission, wire};
 use crate::messages::admin::{
     Act, ExplainDestination, ExplainMessage, ListBatches, PanicChild, QueueView, ShowActors,
     ShowMessage, ShowQueue, Unable,
@@ -29,7 +29,7 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// For the list of a pool's idle sessions.
 const POOL_LIMIT: Duration = Duration::from_secs(1);
 
-type Answer = Result<Value, Fault>;
+pub(super) type Answer = Result<Value, Fault>;
 
 pub(super) fn changes_something(method: &str) -> bool {
     request::Act::read(method, &Value::Null).is_some()
@@ -54,6 +54,8 @@ pub(super) async fn call(
         "explain" => return explain(line, request, desk).await,
         "trace" => return trace(line, request, desk).await,
         "trace.follow" => return follow(line, request, desk).await,
+        "trace.wire" => return wire::failed(line, request, desk).await,
+        "trace.wire.follow" => return wire::follow(line, request, desk).await,
         "log.debug" => debug(request, desk),
         "send" => return send(line, request, desk).await,
         "shutdown" => shutdown(request, desk),
@@ -63,7 +65,7 @@ pub(super) async fn call(
 }
 
 /// Parameters as their type; none at all are the default ones.
-fn params<T: DeserializeOwned>(request: &Request) -> Result<T, Fault> {
+pub(super) fn params<T: DeserializeOwned>(request: &Request) -> Result<T, Fault> {
     let value = match &request.params {
         Value::Null => json!({}),
         other => other.clone(),
@@ -294,25 +296,7 @@ async fn follow(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<A
         Ok(which) => which,
         Err(fault) => return Ok(Err(fault)),
     };
-    let mut events = desk.trace.follow();
-    let mut octet = [0; 1];
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            // Whatever the operator says now, or its silence for ever, ends the stream.
-            _ = line.reader.read(&mut octet) => return Ok(Ok(json!({ "ended": true }))),
-        };
-        match event {
-            Ok(event) if wanted(&which, &event) => line.item(request, json!(event)).await?,
-            Ok(_) => {}
-            Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
-                line.item(request, json!({ "missed": missed })).await?;
-            }
-            Err(tokio::sync::broadcast::error::RecvError::Closed) => {
-                return Ok(Ok(json!({ "ended": true })));
-            }
-        }
-    }
+    live::stream(line, request, desk.trace.follow(), |event| wanted(&which, event)).await
 }
 
 fn debug(request: &Request, desk: &Desk) -> Answer {

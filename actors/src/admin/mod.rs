@@ -1,8 +1,10 @@
 //! AdminActor: the operator's socket. Requests become messages, answers become lines.
 
 mod connection;
+mod live;
 mod method;
 pub mod submission;
+mod wire;
 
 pub use method::DRAIN;
 
@@ -30,6 +32,7 @@ use crate::messages::intake::Accept;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
 use crate::messages::pool::ShowPool;
 use crate::trace::Trace;
+use crate::wire::Wire;
 
 /// A queue as the operator's requests reach it.
 #[derive(Clone)]
@@ -61,6 +64,7 @@ pub struct Desk {
     pub log: Logger,
     pub clock: Clock,
     pub trace: Arc<Trace>,
+    pub wire: Arc<Wire>,
     pub switches: Switches,
     pub queues: Vec<QueueDoor>,
     pub pools: Vec<Recipient<ShowPool>>,

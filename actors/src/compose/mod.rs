@@ -43,6 +43,7 @@ use crate::targets::queue::settings::QueueSettings;
 use crate::targets::queue::{Deps as QueueDeps, QueueActor, ReadAgain, patience};
 use crate::task::{caught, panic_text};
 use crate::trace::Trace;
+use crate::wire::Wire;
 use kin::Kin;
 use remote::RemoteWorld;
 
@@ -290,12 +291,14 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         info!(daemon, "resolver"; "server" => server.to_string(), "ad_bit_counts" => trusted);
     }
     let trace = Arc::new(Trace::new(clock.clone()));
+    let wire = Arc::new(Wire::new(clock.clone()));
 
     let mut kin = Kin::conceive(&configuration.targets);
     for (place, target) in configuration.targets.iter().enumerate() {
         match &target.settings {
             Some(TargetSettings::Remote(settings)) => {
-                let world = RemoteWorld { start: &start, runtime: &runtime, resolver: &resolver };
+                let (start, runtime) = (&start, &runtime);
+                let world = RemoteWorld { start, runtime, resolver: &resolver, wire: &wire };
                 world.add(&mut births, &mut kin, place, &target.name, settings);
             }
             Some(TargetSettings::Dummy) => {
@@ -347,6 +350,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         log: log.of("admin", configuration.log.debug),
         clock: clock.clone(),
         trace,
+        wire,
         switches: log.switches.clone(),
         queues: queue_doors,
         pools: std::mem::take(&mut births.pools),

@@ -16,12 +16,14 @@ use crate::targets::remote::RemoteDeliveryActor;
 use crate::targets::remote::hosts::{self, HostMemory};
 use crate::targets::remote::ports::Network;
 use crate::targets::remote::settings::RemoteSettings;
+use crate::wire::Wire;
 
 /// What remote targets share.
 pub(super) struct RemoteWorld<'a> {
     pub start: &'a Start,
     pub runtime: &'a Handle,
     pub resolver: &'a Resolver,
+    pub wire: &'a Arc<Wire>,
 }
 
 impl RemoteWorld<'_> {
@@ -55,6 +57,7 @@ impl RemoteWorld<'_> {
             timeouts: settings.timeouts,
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
+            wire: Arc::clone(self.wire),
         };
         let pool_actor = ConnectionPoolActor::new(crate::pool::Deps::new(
             log.clone(),

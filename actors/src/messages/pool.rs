@@ -1,5 +1,7 @@
 //! Idle sessions, lent and returned.
 
+use std::sync::Arc;
+
 use actix::Message;
 use tokio::sync::oneshot;
 
@@ -9,6 +11,8 @@ use posthaste_mail::outcome::{Remote, SessionFacts};
 use posthaste_mail::policy::proof::Proof;
 use posthaste_mail::pool::PoolKey;
 use posthaste_mail::time::Timestamp;
+
+use crate::wire::Recording;
 
 /// A session as it lies in the pool, with what was true when it was made.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Idle {
     pub last_used: Timestamp,
     /// Transactions made.
     pub transactions: u32,
+    /// What operators are shown of it goes on with whoever has it next.
+    pub recording: Arc<Recording>,
 }
 
 /// Delivery task -> Pool: an idle session, if there is one. No answer: dial.

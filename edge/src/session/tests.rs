@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -40,7 +40,47 @@ fn has_end(heard: &[u8]) -> bool {
     heard.windows(5).any(|piece| piece == b"\r\n.\r\n")
 }
 
+/// All that a listener is told, in words.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Told {
+    fn note(&self, word: &str, bytes: &[u8]) {
+        self.0.lock().unwrap().push(format!("{word} {}", bytes.escape_ascii()));
+    }
+}
+
+impl Listener for Told {
+    fn sends(&self, bytes: &[u8]) {
+        self.note("sends", bytes);
+    }
+
+    fn receives(&self, bytes: &[u8]) {
+        self.note("receives", bytes);
+    }
+
+    fn sends_content(&self, octets: usize) {
+        self.note("content", octets.to_string().as_bytes());
+    }
+
+    fn ends_content(&self) {
+        self.note("end of content", b"");
+    }
+
+    fn notes(&self, text: std::fmt::Arguments<'_>) {
+        self.note("notes", text.to_string().as_bytes());
+    }
+}
+
 async fn send(body: &Body, noted: Result<(), Failure>) -> (Ending, Vec<u8>) {
+    send_heard(body, noted, Arc::new(())).await
+}
+
+async fn send_heard(
+    body: &Body,
+    noted: Result<(), Failure>,
+    listener: Arc<dyn Listener>,
+) -> (Ending, Vec<u8>) {
     let (stream, heard) = peer().await;
     let minute = Duration::from_secs(60);
     let timeouts =
@@ -52,6 +92,7 @@ async fn send(body: &Body, noted: Result<(), Failure>) -> (Ending, Vec<u8>) {
         tls: &ClientTls::new(&[]).unwrap(),
         host: None,
         timeouts,
+        listener,
     };
     let mut session = Session::open(stream, how).await.unwrap();
     let mail = b"MAIL FROM:<a@sender.test>\r\n".to_vec();
@@ -79,6 +120,32 @@ async fn what_is_noted_and_whole_is_sent() {
     let (ending, heard) = send(&Body::memory(b"Subject: x\r\n\r\ny\r\n".to_vec()), Ok(())).await;
     assert!(matches!(&ending.fates[..], [Fate::Taken(reply)] if reply.code == 250), "{ending:?}");
     assert!(ending.in_sync && has_end(&heard));
+}
+
+#[tokio::test]
+async fn a_listener_hears_everything_but_the_content() {
+    let told = Arc::new(Told::default());
+    let body = Body::memory(b"Subject: x\r\n\r\n.y\r\n".to_vec());
+    let (_, heard) = send_heard(&body, Ok(()), told.clone()).await;
+    assert!(has_end(&heard));
+    let told = told.0.lock().unwrap();
+    assert_eq!(
+        told[..],
+        [
+            "receives 220 peer.test\\r\\n",
+            "sends EHLO client.test\\r\\n",
+            "receives 250 peer.test\\r\\n",
+            "sends MAIL FROM:<a@sender.test>\\r\\n",
+            "receives 250 ok\\r\\n",
+            "sends RCPT TO:<b@peer.test>\\r\\n",
+            "receives 250 ok\\r\\n",
+            "sends DATA\\r\\n",
+            "receives 354 go on\\r\\n",
+            "content 22", // one dot doubled, and the one at the end
+            "end of content ",
+            "receives 250 taken\\r\\n",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -25,6 +25,16 @@ pub struct TlsFacts {
     pub pkix: Result<(), String>,
 }
 
+impl fmt::Display for TlsFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}, ", self.version, self.cipher)?;
+        match &self.pkix {
+            Ok(()) => f.write_str("certificate proven"),
+            Err(why) => write!(f, "certificate not proven: {why}"),
+        }
+    }
+}
+
 /// The handshake failed; the reason as the library gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeError {

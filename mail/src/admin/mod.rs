@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod request;
+pub mod wire;
 
 /// Raised when an answer changes its meaning; members are only ever added without.
 pub const PROTOCOL: u32 = 1;

@@ -41,6 +41,7 @@ use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, en
 use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
 use crate::targets::remote::hosts::HostMemory;
 use crate::targets::remote::reuse::{self, Lender, Lent};
+use crate::wire::{Recording, Wire};
 
 /// After this long without a greeting, or a word in a session, the queue may use the slot for somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,6 +65,7 @@ pub struct Network {
     pub timeouts: Timeouts,
     pub pool_out: Address<CheckOut>,
     pub pool_in: Address<CheckIn>,
+    pub wire: Arc<Wire>,
 }
 
 /// A session in use.
@@ -77,6 +79,29 @@ pub struct Live {
     reuse_limit: u32,
     /// How it was when the pool lent it.
     lent: Option<Lent>,
+    recording: Arc<Recording>,
+    /// Why the last transaction left recipients for another one.
+    unfinished: Option<Failure>,
+}
+
+impl Live {
+    /// An operator is shown the session if it did not take everybody.
+    fn note_fates(&mut self, fates: &[(u32, Fate)]) {
+        self.unfinished = None;
+        for (_, fate) in fates {
+            match fate {
+                Fate::Taken(_) => {}
+                Fate::AnotherTransaction(failure) => {
+                    self.unfinished.get_or_insert_with(|| failure.clone());
+                }
+                Fate::Refused(failure) => {
+                    self.unfinished = None;
+                    self.recording.failed(failure);
+                    return;
+                }
+            }
+        }
+    }
 }
 
 impl Peer for Live {
@@ -182,13 +207,36 @@ impl RemotePorts {
         address: IpAddr,
         starttls: StartTls,
     ) -> Result<Live, Failure> {
-        let network = &*self.network;
-        let name = host.map_or_else(|| format!("[{address}]"), |h| h.ascii().to_string());
+        let name = host.map_or_else(|| literal(address), |h| h.ascii().to_string());
         let remote = Remote { host: name, address: Some(address.to_string()) };
+        let recording = self.record(remote.clone());
+        let greeted = self.greet_recorded(host, address, starttls, remote.clone(), &recording);
+        greeted.await.map_err(|failure| {
+            recording.failed(&failure);
+            failure.at(remote)
+        })
+    }
+
+    /// For operators: a session of this message begins, or would.
+    fn record(&self, remote: Remote) -> Arc<Recording> {
+        let destination = self.key.destination.to_string();
+        self.network.wire.record(&self.network.target, destination, remote, self.envelope.id)
+    }
+
+    async fn greet_recorded(
+        &self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        starttls: StartTls,
+        remote: Remote,
+        recording: &Arc<Recording>,
+    ) -> Result<Live, Failure> {
+        let network = &*self.network;
         let peer = SocketAddr::new(address, network.port);
         let stream = dial(peer, &network.local, network.connect_timeout)
             .await
-            .map_err(|e| dial_failure(&e, peer).at(remote.clone()))?;
+            .map_err(|e| dial_failure(&e, peer))?;
+        recording.connected(peer, stream.local_addr().ok());
         let how = Opened {
             dialect: Dialect::Smtp,
             our_name: &network.our_name,
@@ -196,22 +244,33 @@ impl RemotePorts {
             tls: &network.tls,
             host,
             timeouts: network.timeouts,
+            listener: recording.clone(),
         };
-        let mut session = Session::open(stream, how).await.map_err(|f| f.at(remote.clone()))?;
+        let mut session = Session::open(stream, how).await?;
         // RFC 5321 §5.1: whoever has our name is us, whatever its address.
         let named = session.capabilities().name.trim_end_matches('.');
         if !network.allow_loopback && named.eq_ignore_ascii_case(&network.our_name) {
             session.quit().await;
             let text = format!("the server calls itself {}, as we do", network.our_name);
-            return Err(Failure::new(Cause::Loop, text).at(remote));
+            return Err(Failure::new(Cause::Loop, text));
         }
         let facts = facts_of(&session);
         debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
             "tls_level" => %facts.tls_level);
         let proof = reuse::proof(&session, address);
         let opened = self.clock.now();
-        let reuse_limit = network.reuse_limit;
-        Ok(Live { session, remote, facts, proof, opened, transactions: 0, reuse_limit, lent: None })
+        Ok(Live {
+            session,
+            remote,
+            facts,
+            proof,
+            opened,
+            transactions: 0,
+            reuse_limit: network.reuse_limit,
+            lent: None,
+            recording: Arc::clone(recording),
+            unfinished: None,
+        })
     }
 
     fn lender(&self) -> Lender<'_> {
@@ -232,6 +291,7 @@ impl RemotePorts {
                 Ok(live)
             }
             Err(failure) => {
+                live.recording.failed(&failure);
                 live.session.quit().await;
                 Err(failure.at(live.remote))
             }
@@ -296,11 +356,21 @@ impl Ports for RemotePorts {
 
     async fn check_out(&mut self) -> Option<Live> {
         let found = self.lender().lend(|address| self.in_force(address)).await;
-        let Idle { session, remote, facts, proof, opened, last_used, transactions } = *found?;
-        let facts = SessionFacts { reused: true, ..facts };
-        let reuse_limit = self.network.reuse_limit;
-        let lent = Some(Lent { transactions, last_used });
-        Some(Live { session, remote, facts, proof, opened, transactions, reuse_limit, lent })
+        let Idle { session, remote, facts, proof, opened, last_used, transactions, recording } =
+            *found?;
+        recording.carries(self.envelope.id);
+        Some(Live {
+            session,
+            remote,
+            facts: SessionFacts { reused: true, ..facts },
+            proof,
+            opened,
+            transactions,
+            reuse_limit: self.network.reuse_limit,
+            lent: Some(Lent { transactions, last_used }),
+            recording,
+            unfinished: None,
+        })
     }
 
     async fn connect(
@@ -333,7 +403,11 @@ impl Ports for RemotePorts {
         let reached = {
             let mut reach = pin!(async {
                 let dialling = network.hosts.begin(address).await;
-                let dialling = dialling.map_err(|failure| failure.at(remote()))?;
+                let dialling = dialling.map_err(|failure| {
+                    // No session, but what an operator looks for at this destination.
+                    self.record(remote()).failed(&failure);
+                    failure.at(remote())
+                })?;
                 let reached = self.reach(host, address, demand).await;
                 match &reached {
                     Ok(_) => dialling.reached(&name),
@@ -362,7 +436,10 @@ impl Ports for RemotePorts {
         let Mailing { mail, recipients: commands, refused } =
             match mailing(&self.envelope, addressees, capabilities) {
                 Ok(mailing) => mailing,
-                Err(failure) => return RemotePorts::refused_all(addressees, &failure),
+                Err(failure) => {
+                    live.recording.failed(&failure);
+                    return RemotePorts::refused_all(addressees, &failure);
+                }
             };
         if self.envelope.flags.eight_bit && !capabilities.eight_bit_mime {
             debug!(self.log, "8-bit content to a server without 8BITMIME"; "mx" => &live.remote.host);
@@ -371,6 +448,7 @@ impl Ports for RemotePorts {
         let mut fates: Vec<(u32, Fate)> =
             refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
         if commands.is_empty() {
+            live.note_fates(&fates);
             return Transacted { fates, in_sync: true, dsn_passed_on };
         }
         live.transactions += 1;
@@ -414,10 +492,14 @@ impl Ports for RemotePorts {
         let (ending, silent) = ending;
         self.told_waiting = silent;
         fates.extend(indices.into_iter().zip(ending.fates));
+        live.note_fates(&fates);
         Transacted { fates, in_sync: ending.in_sync, dsn_passed_on }
     }
 
     async fn release(&mut self, live: Live, in_sync: bool) {
+        if let Some(failure) = &live.unfinished {
+            live.recording.failed(failure);
+        }
         if !in_sync {
             // Closed by being dropped: a stream that is out of step gets no QUIT.
             return;
@@ -430,6 +512,7 @@ impl Ports for RemotePorts {
             proof: live.proof,
             opened: live.opened,
             transactions: live.transactions,
+            recording: live.recording,
         };
         self.lender().give_back(Box::new(idle), Wish::Keep);
     }
@@ -560,6 +643,7 @@ mod tests {
             },
             pool_out: recorded.address.clone().recipient(),
             pool_in: recorded.address.clone().recipient(),
+            wire: Arc::new(Wire::new(clock.clone())),
         };
         let memory = Arc::new(MemorySpool::new());
         let spool: Arc<dyn Spool> = memory.clone();
