@@ -46,3 +46,4 @@ mod stages;
 mod suspended_targets;
 mod unfriendly_peers;
 mod unknown_outcomes;
+mod wire_transcripts;

@@ -90,6 +90,8 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p trace",
         "p trace 00000000000000000000000000 --json",
         "p trace --domain example.org --follow",
+        "p trace --domain example.org --wire",
+        "p trace --wire --follow --json",
         "p log debug on",
         "p log debug off outbound",
         "p shutdown --drain 30s",
@@ -192,6 +194,8 @@ fn a_filter_that_matches_nothing_is_1_and_an_empty_queue_is_not() {
     assert_eq!(ran.code, 1);
     let (ran, _) = says("trace --domain x", |request| listing(request, &[]));
     assert_eq!(ran.code, 1);
+    let (ran, asked) = says("trace --wire --domain x", |request| listing(request, &[]));
+    assert_eq!((ran.code, &asked[0]["method"]), (1, &json!("trace.wire")));
     let (ran, _) = says("trace", |request| listing(request, &[]));
     assert_eq!(ran.code, 0);
 }

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::show::event::{event, missed};
 use crate::show::page::Page;
+use crate::show::wire;
 
 /// Show what happened to messages, or what happens now
 #[derive(Debug, Args)]
@@ -25,12 +26,24 @@ pub struct Trace {
     /// Live events from now on, instead of the history
     #[arg(long, short)]
     follow: bool,
+    /// What goes over the wire, without credentials and content; not followed, the last session that failed
+    #[arg(long, short)]
+    wire: bool,
     /// One JSON object per event
     #[arg(long)]
     json: bool,
 }
 
 impl Trace {
+    fn method(&self) -> &'static str {
+        match (self.wire, self.follow) {
+            (false, false) => "trace",
+            (false, true) => "trace.follow",
+            (true, false) => "trace.wire",
+            (true, true) => "trace.wire.follow",
+        }
+    }
+
     /// A history that is empty is a failure when it was asked for by name.
     pub fn perform(&self, reach: &Reach, console: &mut Console<'_>) -> Result<Exit, Failure> {
         let mut client = reach.connect()?;
@@ -38,8 +51,8 @@ impl Trace {
         let mut page = console.page();
         let mut found = 0;
         let events = match self.follow {
-            true => client.follow("trace.follow", which)?,
-            false => client.list("trace", which)?,
+            true => client.follow(self.method(), which)?,
+            false => client.list(self.method(), which)?,
         };
         for item in events {
             self.show(&mut page, item?)?;
@@ -53,7 +66,11 @@ impl Trace {
         if self.json {
             page.json(&item)?;
         } else if let Some(events) = item.get("missed").and_then(Value::as_u64) {
-            missed(page, events)?;
+            missed(page, events, if self.wire { "line" } else { "event" })?;
+        } else if self.wire && self.follow {
+            wire::line(page, &understood(item)?)?;
+        } else if self.wire {
+            wire::failed(page, &understood(item)?)?;
         } else {
             event(page, &understood(item)?)?;
         }

@@ -16,9 +16,9 @@ pub fn event(page: &mut Page<'_>, event: &TraceEvent) -> io::Result<()> {
     page.line(tone, line.trim_end())
 }
 
-/// Events that were lost because this reader was too slow.
-pub fn missed(page: &mut Page<'_>, events: u64) -> io::Result<()> {
-    page.line(Tone::Bad, &format!("{} not shown: this reader is too slow", count(events, "event")))
+/// Events that were lost because this reader was too slow; `noun` is what one is called.
+pub fn missed(page: &mut Page<'_>, events: u64, noun: &str) -> io::Result<()> {
+    page.line(Tone::Bad, &format!("{} not shown: this reader is too slow", count(events, noun)))
 }
 
 fn told(event: &Event) -> (Tone, &str, String) {
@@ -198,7 +198,7 @@ pub mod tests {
     #[test]
     fn lost_events_are_admitted() {
         assert_eq!(
-            written(|page| missed(page, 3)),
+            written(|page| missed(page, 3, "event")),
             "3 events not shown: this reader is too slow\n"
         );
     }

@@ -12,3 +12,4 @@ pub mod processes;
 pub mod queue;
 pub mod status;
 pub mod table;
+pub mod wire;
