@@ -197,9 +197,11 @@ pub mod tests {
 
     #[test]
     fn lost_events_are_admitted() {
-        assert_eq!(
-            written(|page| missed(page, 3, "event")),
-            "3 events not shown: this reader is too slow\n"
-        );
+        for (lost, noun, told) in [(3, "event", "3 events"), (1, "line", "1 line")] {
+            assert_eq!(
+                written(|page| missed(page, lost, noun)),
+                format!("{told} not shown: this reader is too slow\n")
+            );
+        }
     }
 }
