@@ -48,8 +48,11 @@ fn limited(test: &str, limits: &str) -> Outbound {
 
 /// No attempt was made for what waits, and nobody was told of a delay.
 fn assert_untried(outbound: &Outbound, count: usize) {
-    let waiting = outbound.daemon.batches();
-    assert_eq!(waiting.len(), count, "{waiting:?}");
+    let mut waiting = Vec::new();
+    wait_until("only what is limited waits", SOON, || {
+        waiting = outbound.daemon.batches();
+        waiting.len() == count
+    });
     for batch in &waiting {
         assert_eq!(
             (&batch["attempts"], &batch["state"]),
@@ -71,7 +74,7 @@ fn a_destination_has_no_more_than_its_concurrency() {
     }
     first.wait_for(12, AFTER_RETRIES);
     second.wait_for(12, AFTER_RETRIES);
-    assert_eq!((narrow.most(), wide.most()), (2, 2));
+    assert!((1..=2).contains(&narrow.most()) && (1..=2).contains(&wide.most()));
     assert!(first.copies().into_values().all(|copies| copies == 1));
     assert!(!outbound.daemon.log().contains("deferred"), "{}", outbound.daemon.log());
 }
