@@ -8,6 +8,8 @@ pub mod modules;
 #[cfg(test)]
 mod mail_server;
 #[cfg(test)]
+mod remote_block;
+#[cfg(test)]
 mod sample;
 
 use std::cell::RefCell;

@@ -13,7 +13,7 @@ use super::{Configuration, Reader};
 const SAMPLE: &str = include_str!("../../../config/posthaste.conf");
 
 /// Reads a text as the daemon reads a file, without the environment of the process.
-fn read(text: &str) -> (Vec<Problem>, Option<Configuration>) {
+pub(super) fn read(text: &str) -> (Vec<Problem>, Option<Configuration>) {
     let path = Path::new("posthaste.conf");
     let files = |_: &Path| -> io::Result<Vec<u8>> { Ok(text.as_bytes().to_vec()) };
     let loaded = Document::load(path, &Environment::empty(), &[], &files, MODULES);

@@ -26,6 +26,10 @@ pub struct RemoteSettings {
     pub keeping: Keeping,
     pub allow_loopback_mx: bool,
     pub allow_address_literal: bool,
+    /// "Syntax: requiretls_override boolean. Default: true". Without effect until REQUIRETLS is spoken.
+    pub requiretls_override: bool,
+    /// "Syntax: relaxed_requiretls boolean. Default: true". Without effect until REQUIRETLS is spoken.
+    pub relaxed_requiretls: bool,
     pub tls: ClientTls,
     pub limits: Option<SharedLimits>,
     pub debug: bool,
@@ -61,9 +65,8 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let allow_loopback_mx = block.boolean("allow_loopback_mx").or(false);
     let allow_address_literal = block.boolean("allow_address_literal").or(false);
     let debug = block.boolean("debug").or(globals.debug());
-    for name in ["requiretls_override", "relaxed_requiretls"] {
-        block.ignored(name, "REQUIRETLS is neither offered nor used by this version");
-    }
+    let requiretls_override = without_effect(&mut block, "requiretls_override");
+    let relaxed_requiretls = without_effect(&mut block, "relaxed_requiretls");
     // A security rule that is not obeyed must not be accepted.
     block.refused("mx_auth", "it is not supported in target.remote by this version");
     let limits = block.group("limits").optional();
@@ -81,10 +84,20 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         keeping,
         allow_loopback_mx,
         allow_address_literal,
+        requiretls_override,
+        relaxed_requiretls,
         tls,
         limits,
         debug,
     })
+}
+
+/// The directives about REQUIRETLS, default yes: read, so that a wrong value shows today and not with the version that obeys it.
+fn without_effect(block: &mut Block<'_>, name: &'static str) -> bool {
+    let Some((value, at)) = block.boolean(name).placed() else { return true };
+    let text = "has no effect: REQUIRETLS is neither offered nor used by this version";
+    block.warning(at, format!("{name} {text}"));
+    value
 }
 
 /// One address, or one of each family.
