@@ -5,6 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::harness::area::Area;
 use crate::harness::daemon::{Config, Daemon};
 use crate::harness::dns::Dns;
@@ -82,6 +84,21 @@ impl Outbound {
     /// Hands a small message to the daemon; its queue id.
     pub fn send(&self, to: &str) -> String {
         self.daemon.send(SENDER, &[to], Message::plain(to, 1000).bytes())
+    }
+
+    /// What `ps` has under that name: of actors, deliveries or sessions.
+    pub fn shown(&self, name: &str) -> Vec<Value> {
+        let all = self.daemon.said(&["ps", "--json"]);
+        let items = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        items.filter_map(|mut item| item.get_mut(name).map(Value::take)).collect()
+    }
+
+    /// A number that the actor of this kind counts.
+    pub fn counted(&self, kind: &str, name: &str) -> u64 {
+        let actors = self.shown("actor");
+        let actor = actors.iter().find(|actor| actor["kind"] == kind).unwrap();
+        let counters = actor["counters"].as_array().unwrap();
+        counters.iter().find(|counter| counter[0] == name).unwrap()[1].as_u64().unwrap()
     }
 
     /// Waits for the notification about the recipient and checks its status (RFC 3464 §2.3.4).

@@ -4,8 +4,6 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::harness::daemon::Config;
 use crate::harness::dialogue::{Dialogue, Player};
 use crate::harness::message::Message;
@@ -21,23 +19,13 @@ fn start(test: &str, remote: &str) -> Outbound {
     })
 }
 
-/// What `ps` has under that name.
-fn shown(outbound: &Outbound, name: &str) -> Vec<Value> {
-    let all = outbound.daemon.said(&["ps", "--json"]);
-    let items = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    items.filter_map(|mut item| item.get_mut(name).map(Value::take)).collect()
-}
-
 fn idle(outbound: &Outbound) -> usize {
-    shown(outbound, "session").len()
+    outbound.shown("session").len()
 }
 
 /// A number the pool counts.
 fn counted(outbound: &Outbound, name: &str) -> u64 {
-    let actors = shown(outbound, "actor");
-    let pool = actors.iter().find(|actor| actor["kind"] == "pool").unwrap();
-    let counters = pool["counters"].as_array().unwrap();
-    counters.iter().find(|counter| counter[0] == name).unwrap()[1].as_u64().unwrap()
+    outbound.counted("pool", name)
 }
 
 fn wait_for_count(outbound: &Outbound, name: &str, count: u64) {
@@ -87,7 +75,7 @@ fn ten_messages_share_a_connection_and_the_eleventh_has_another() {
             break;
         }
         wait_until("ps shows the session with its transactions", SOON, || {
-            let sessions = shown(&outbound, "session");
+            let sessions = outbound.shown("session");
             sessions.len() == 1 && sessions[0]["transactions"] == number
         });
     }
@@ -97,7 +85,7 @@ fn ten_messages_share_a_connection_and_the_eleventh_has_another() {
     assert_eq!(said(&sink, "MAIL"), [10, 1]);
     assert_eq!(counted(&outbound, "reused"), 9);
 
-    let session = &shown(&outbound, "session")[0];
+    let session = &outbound.shown("session")[0];
     let address = sink.address().ip().to_string();
     for (member, value) in [
         ("target", "mx"),

@@ -2,6 +2,7 @@
 
 mod accepted_means_on_disk;
 mod address_families;
+mod awkward_content;
 mod broken_dns_never_bounces;
 mod check_reports_all_mistakes;
 mod connection_reuse;

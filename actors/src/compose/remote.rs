@@ -13,6 +13,7 @@ use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
 use crate::targets::remote::RemoteDeliveryActor;
+use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::{self, HostMemory};
 use crate::targets::remote::ports::Network;
 use crate::targets::remote::settings::RemoteSettings;
@@ -55,6 +56,8 @@ impl RemoteWorld<'_> {
             connect_timeout: settings.connect_timeout,
             reuse_limit: settings.keeping.most_transactions,
             timeouts: settings.timeouts,
+            eight_bit: settings.eight_bit,
+            counters: Counters::default(),
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
             wire: Arc::clone(self.wire),

@@ -1,6 +1,7 @@
 //! What is made of directives of `target.remote`.
 
 use posthaste_config::Severity;
+use posthaste_mail::attempt::mailing::EightBit;
 
 use super::{Configuration, TargetSettings, sample};
 use crate::targets::remote::settings::RemoteSettings;
@@ -54,4 +55,13 @@ fn requiretls_directives_are_read_before_they_are_obeyed() {
         assert!(settings.is_none(), "{wrong}");
         assert!(problems.iter().any(|problem| problem.starts_with("error")), "{problems:?}");
     }
+}
+
+#[test]
+fn eight_bit_content_goes_to_every_server_unless_told_otherwise() {
+    let eight_bit = |lines| read(lines).1.unwrap().eight_bit;
+    assert_eq!(eight_bit(""), EightBit::AsItIs);
+    assert_eq!(eight_bit("strict_8bit no"), EightBit::AsItIs);
+    assert_eq!(eight_bit("strict_8bit"), EightBit::OnlyAnnounced);
+    assert!(read("strict_8bit perhaps").1.is_none());
 }

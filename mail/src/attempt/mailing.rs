@@ -9,6 +9,16 @@ use crate::wire::command::{Command, MailParameters, RcptParameters, orcpt_value}
 /// RFC 5321 §4.5.3.1.8: every server takes a hundred recipients.
 pub const MOST_RECIPIENTS: usize = 100;
 
+/// `strict_8bit`: what becomes of 8-bit content at a server that does not offer 8BITMIME.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EightBit {
+    /// Sent as it is: the servers that cut the eighth bit off have died out, and turning the content into 7-bit breaks signatures.
+    #[default]
+    AsItIs,
+    /// RFC 6152 §3, third choice: the server cannot have it.
+    OnlyAnnounced,
+}
+
 /// Rendered commands of one transaction, and the recipients it cannot carry.
 #[derive(Debug, Default)]
 pub struct Mailing {
@@ -29,6 +39,7 @@ pub fn mailing(
     envelope: &Envelope,
     addressees: &[Addressee],
     capabilities: &Capabilities,
+    eight_bit: EightBit,
 ) -> Result<Mailing, Failure> {
     // RFC 1870 §6.1: a message above the declared size is not sent at all.
     if let Some(limit) = capabilities.size.filter(|limit| *limit > 0 && envelope.size > *limit) {
@@ -44,6 +55,10 @@ pub fn mailing(
     if sender_needs && !smtputf8 {
         let text = "sender or header needs SMTPUTF8, which the server does not offer";
         return Err(Failure::new(Cause::SenderNeedsSmtputf8, text));
+    }
+    if eight_bit == EightBit::OnlyAnnounced && is_unannounced(envelope, capabilities) {
+        let text = "content is 8-bit, and the server does not offer 8BITMIME";
+        return Err(Failure::new(Cause::NeedsEightBitMime, text));
     }
     let unprintable = || Failure::new(Cause::Internal, "a command cannot be written");
     let parameters = mail_parameters(envelope, capabilities, smtputf8);
@@ -71,6 +86,11 @@ pub fn mailing(
     Ok(mailing)
 }
 
+/// 8-bit content for a server without 8BITMIME.
+pub fn is_unannounced(envelope: &Envelope, capabilities: &Capabilities) -> bool {
+    envelope.flags.eight_bit && !capabilities.eight_bit_mime
+}
+
 fn mail_parameters(
     envelope: &Envelope,
     capabilities: &Capabilities,
@@ -78,7 +98,7 @@ fn mail_parameters(
 ) -> MailParameters {
     MailParameters {
         size: capabilities.size.map(|_| envelope.size),
-        // RFC 6152 §3: declared when offered; content that is 8-bit goes to a server without it as it is (and is counted).
+        // RFC 6152 §3: declared when offered.
         body: capabilities.eight_bit_mime.then_some(if envelope.flags.eight_bit {
             BodyType::EightBitMime
         } else {
@@ -116,10 +136,19 @@ mod tests {
     use crate::address::{Mailbox, ReversePath};
     use crate::attempt::remote::tests::envelope;
     use crate::envelope::Notify;
+    use crate::status::Enhanced;
 
     fn to(addresses: &[&str]) -> Vec<Addressee> {
         let recipient = |a: &&str| Recipient::new(Mailbox::parse(a).unwrap());
         addresses.iter().map(recipient).zip(0u32..).map(|(r, i)| Addressee::new(i, r)).collect()
+    }
+
+    fn mailing(
+        envelope: &Envelope,
+        addressees: &[Addressee],
+        capabilities: &Capabilities,
+    ) -> Result<Mailing, Failure> {
+        super::mailing(envelope, addressees, capabilities, EightBit::AsItIs)
     }
 
     fn written(mailing: &Mailing) -> String {
@@ -182,6 +211,24 @@ mod tests {
         assert_eq!((failure.code, failure.cause), (552, Cause::TooLarge));
         let exact = Capabilities { size: Some(1000), ..Capabilities::default() };
         assert!(mailing(&envelope(), &to(&["b@example.org"]), &exact).is_ok());
+    }
+
+    #[test]
+    fn unannounced_eight_bit_content_is_sent_unless_that_is_forbidden() {
+        let people = to(&["b@example.org"]);
+        let strict = |envelope: &Envelope, capabilities: &Capabilities| {
+            super::mailing(envelope, &people, capabilities, EightBit::OnlyAnnounced)
+        };
+        let bare = Capabilities::default();
+        let offered = Capabilities { eight_bit_mime: true, ..Capabilities::default() };
+        let mut envelope = envelope();
+        assert!(strict(&envelope, &bare).is_ok()); // every server takes 7-bit content
+        envelope.flags.eight_bit = true;
+        assert!(mailing(&envelope, &people, &bare).is_ok());
+        assert!(written(&strict(&envelope, &offered).unwrap()).contains(" BODY=8BITMIME"));
+        let failure = strict(&envelope, &bare).unwrap_err();
+        let expected = (554, Enhanced(5, 6, 3), Cause::NeedsEightBitMime);
+        assert_eq!((failure.code, failure.status, failure.cause), expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! RemoteDeliveryActor: one `target.remote`. It owns nothing that a crash could lose: every attempt is a task of its own.
 
+pub mod counters;
 pub mod hosts;
 pub mod ports;
 pub mod reuse;
@@ -123,7 +124,9 @@ impl Handler<Probe> for RemoteDeliveryActor {
     type Result = MessageResult<Probe>;
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(Some(Pulse { counters: vec![("attempts", self.state.attempts)] }))
+        let mut counters = vec![("attempts", self.state.attempts)];
+        counters.extend(self.deps.network.counters.shown());
+        MessageResult(Some(Pulse { counters }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Recipient as Address;
-use slog::{Logger, debug, warn};
+use slog::{Logger, debug, info, warn};
 use tokio::sync::watch;
 
 use posthaste_edge::body::Body;
@@ -19,7 +19,7 @@ use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
-use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
+use posthaste_mail::attempt::mailing::{EightBit, Mailing, is_unannounced, mailing, room};
 use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
 use posthaste_mail::attempt::remote::literal;
 use posthaste_mail::envelope::{Envelope, Recipient};
@@ -39,6 +39,7 @@ use posthaste_mail::wire::client::transaction::Fate;
 use crate::limits::Permit;
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
 use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
+use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::HostMemory;
 use crate::targets::remote::reuse::{self, Lender, Lent};
 use crate::wire::{Recording, Wire};
@@ -63,6 +64,9 @@ pub struct Network {
     /// `conn_reuse_limit`: transactions of one connection.
     pub reuse_limit: u32,
     pub timeouts: Timeouts,
+    /// `strict_8bit`.
+    pub eight_bit: EightBit,
+    pub counters: Counters,
     pub pool_out: Address<CheckOut>,
     pub pool_in: Address<CheckIn>,
     pub wire: Arc<Wire>,
@@ -434,16 +438,13 @@ impl Ports for RemotePorts {
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
         let capabilities = live.session.capabilities();
         let Mailing { mail, recipients: commands, refused } =
-            match mailing(&self.envelope, addressees, capabilities) {
+            match mailing(&self.envelope, addressees, capabilities, self.network.eight_bit) {
                 Ok(mailing) => mailing,
                 Err(failure) => {
                     live.recording.failed(&failure);
                     return RemotePorts::refused_all(addressees, &failure);
                 }
             };
-        if self.envelope.flags.eight_bit && !capabilities.eight_bit_mime {
-            debug!(self.log, "8-bit content to a server without 8BITMIME"; "mx" => &live.remote.host);
-        }
         let dsn_passed_on = capabilities.dsn;
         let mut fates: Vec<(u32, Fate)> =
             refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
@@ -453,6 +454,7 @@ impl Ports for RemotePorts {
         }
         live.transactions += 1;
         let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
+        let unannounced = is_unannounced(&self.envelope, capabilities);
         let journal = self.journal.clone();
         // Everybody behind an address that is named once.
         let everybody = |index: &u32| {
@@ -460,8 +462,22 @@ impl Ports for RemotePorts {
             named.map_or_else(Vec::new, |addressee| addressee.indices.clone())
         };
         let places: Vec<Vec<u32>> = indices.iter().map(everybody).collect();
+        let (network, log) = (Arc::clone(&self.network), self.log.clone());
+        let (mx, long_lines) = (live.remote.host.clone(), self.envelope.flags.long_lines);
+        // Somebody was accepted, so the content goes out.
+        let count = move || {
+            if unannounced {
+                network.counters.eight_bit_unannounced.add_one();
+                info!(log, "8-bit content to a server without 8BITMIME"; "mx" => &mx);
+            }
+            if long_lines {
+                network.counters.long_lines.add_one();
+                debug!(log, "content has lines above 998 octets"; "mx" => &mx);
+            }
+        };
         // The journal knows of the dot before the peer does: a crash from here on is known as *outcome unknown*.
         let before_dot = move |accepted: Vec<usize>| async move {
+            count();
             let entries = accepted
                 .iter()
                 .filter_map(|place| places.get(*place))
@@ -641,6 +657,8 @@ mod tests {
                 block: minute,
                 submission: minute,
             },
+            eight_bit: EightBit::AsItIs,
+            counters: Counters::default(),
             pool_out: recorded.address.clone().recipient(),
             pool_in: recorded.address.clone().recipient(),
             wire: Arc::new(Wire::new(clock.clone())),

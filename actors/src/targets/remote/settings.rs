@@ -10,6 +10,7 @@ use posthaste_edge::dns::Families;
 use posthaste_edge::session::Timeouts;
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
+use posthaste_mail::attempt::mailing::EightBit;
 use posthaste_mail::pool::Keeping;
 
 use crate::configuration::Reader;
@@ -24,6 +25,7 @@ pub struct RemoteSettings {
     pub connect_timeout: Duration,
     pub timeouts: Timeouts,
     pub keeping: Keeping,
+    pub eight_bit: EightBit,
     pub allow_loopback_mx: bool,
     pub allow_address_literal: bool,
     /// "Syntax: requiretls_override boolean. Default: true". Without effect until REQUIRETLS is spoken.
@@ -62,6 +64,11 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         most_idle: block.integer("conn_max_idle_count", 0..=5_000usize).or(defaults.most_idle),
         longest_idle: block.value("conn_max_idle_time", seconds).or(defaults.longest_idle),
     };
+    // `strict_8bit`, default no: ours.
+    let eight_bit = match block.boolean("strict_8bit").or(false) {
+        true => EightBit::OnlyAnnounced,
+        false => EightBit::AsItIs,
+    };
     let allow_loopback_mx = block.boolean("allow_loopback_mx").or(false);
     let allow_address_literal = block.boolean("allow_address_literal").or(false);
     let debug = block.boolean("debug").or(globals.debug());
@@ -82,6 +89,7 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         connect_timeout,
         timeouts,
         keeping,
+        eight_bit,
         allow_loopback_mx,
         allow_address_literal,
         requiretls_override,

@@ -1,0 +1,38 @@
+//! What the attempts of one target count. They run as tasks of their own, so the numbers are shared; they outlive a restart of the actor,
+//! which shows them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A new one gets a field here and a line in `shown`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// 8-bit content sent to servers without 8BITMIME. Where it grows and recipients complain about broken letters, `strict_8bit` tells
+    /// which server it was.
+    pub eight_bit_unannounced: Counter,
+    /// Contents sent with a line above 998 octets (RFC 5322 §2.1.1). A server may refuse or cut such lines.
+    pub long_lines: Counter,
+}
+
+impl Counters {
+    /// By name, in the order of showing.
+    pub fn shown(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("eight_bit_unannounced", self.eight_bit_unannounced.value()),
+            ("long_lines", self.long_lines.value()),
+        ]
+    }
+}
