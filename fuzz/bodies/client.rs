@@ -19,7 +19,7 @@ use posthaste_mail::outcome::{Cause, Class, Failure, Stage};
 use posthaste_mail::wire::client::opening::{
     Dialect, Opening, OpeningError, OpeningStep, StartTls,
 };
-use posthaste_mail::wire::client::transaction::{Ending, Fate, Step, Transaction};
+use posthaste_mail::wire::client::transaction::{Ending, Fate, Standing, Step, Transaction};
 use posthaste_mail::wire::reply::{Reply, ReplyParser};
 
 /// Commands that may be out without a reply: more, and both sides could be writing into full buffers.
@@ -48,7 +48,7 @@ pub fn run(input: &[u8]) {
         let mut fates = ending.fates.iter();
         let before = offered.len();
         offered.retain(|_| matches!(fates.next(), Some(Fate::AnotherTransaction(_))));
-        if offered.is_empty() || !ending.in_sync {
+        if offered.is_empty() || ending.standing != Standing::Good {
             return;
         }
         assert!(offered.len() < before, "asked for ever");
@@ -294,13 +294,32 @@ impl Ledger {
             }
         }
         if self.lost || self.farewell.is_some() {
-            assert!(!ending.in_sync, "a broken session is used again");
+            assert_eq!(ending.standing, Standing::Broken, "a broken session is spoken in");
         }
-        if ending.in_sync {
+        if ending.standing != Standing::Broken {
             assert!(self.unanswered.is_empty(), "the next command would get an old answer");
+            assert!(!self.is_odd(), "nobody knows what the server is answering");
+        }
+        let data_refused = self.data.as_ref().is_some_and(|reply| reply.code != 354);
+        if (data_refused && !accepted.is_empty()) || !self.dots.iter().all(Reply::is_positive) {
+            assert_ne!(ending.standing, Standing::Good, "used again after a refused DATA");
+        }
+        if ending.standing == Standing::Good {
             let open = self.mail.as_ref().is_some_and(Reply::is_positive) && !self.dot_out;
             assert_eq!(ending.needs_reset, open);
         }
+    }
+
+    /// A reply that is neither a refusal nor what the command may have.
+    fn is_odd(&self) -> bool {
+        let intermediate =
+            |reply: &Option<Reply>| reply.as_ref().is_some_and(Reply::is_intermediate);
+        let mail = self.mail.as_ref().is_some_and(Reply::is_positive);
+        let data = self.data.as_ref().is_some_and(|reply| reply.code < 400 && reply.code != 354);
+        intermediate(&self.mail)
+            || (mail && self.rcpt.iter().any(intermediate))
+            || data
+            || self.dots.iter().any(Reply::is_intermediate)
     }
 
     /// Nobody fails for good unless the server said so, of this recipient or of what concerns it.

@@ -194,6 +194,32 @@ fn what_failed_after_data_is_not_used_again() {
         outbound.daemon.wait_for_trace(&id, told, SOON);
     }
     assert_eq!(said(&sink, "MAIL"), [1, 1, 1]);
+    // Each was in step, so its peer was told.
+    wait_for_quit(&sink, 0);
+    wait_for_quit(&sink, 1);
+}
+
+#[test]
+fn no_attempt_waits_for_the_answer_to_quit() {
+    let outbound = start("reuse_slow_quit", "");
+    let player = play(&outbound, "slow-quit-after-refusal");
+    let asked = Instant::now();
+    let id = outbound.send("user@example.test");
+    outbound.daemon.wait_for_trace(&id, "4.3.0", SOON);
+    let taken = asked.elapsed();
+    assert!(taken < Duration::from_secs(4), "{taken:?}"); // the farewell takes five seconds
+    wait_for_quit(&player.sink, 0);
+    player.assert_followed();
+}
+
+#[test]
+fn who_answers_out_of_step_is_left_without_a_word() {
+    let outbound = start("reuse_out_of_step", "");
+    let player = play(&outbound, "out-of-step-data");
+    let id = outbound.send("user@example.test");
+    outbound.daemon.wait_for_trace(&id, "4.5.0", SOON);
+    player.assert_followed(); // it expects the end of the connection, and no QUIT
+    assert_eq!(said(&player.sink, "QUIT"), [0]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use posthaste_mail::outcome::Outcome;
-use posthaste_mail::wire::client::transaction::Fate;
+use posthaste_mail::wire::client::transaction::{Fate, Standing};
 
 use super::*;
 use crate::spool::suite::Scratch;
@@ -109,7 +109,7 @@ async fn send_heard(
 
 fn assert_our_own(ending: &Ending, heard: &[u8]) {
     assert!(!has_end(heard), "the final dot was sent");
-    assert!(!ending.in_sync, "the line would be used again, in mid-content");
+    assert_eq!(ending.standing, Standing::Broken, "QUIT in mid-content would be content");
     let [Fate::Refused(failure)] = &ending.fates[..] else { panic!("{:?}", ending.fates) };
     assert_eq!(failure.cause, Cause::OwnResources);
     assert!(matches!(failure.clone().outcome(), Outcome::Postponed(_)), "{failure:?}");
@@ -119,7 +119,7 @@ fn assert_our_own(ending: &Ending, heard: &[u8]) {
 async fn what_is_noted_and_whole_is_sent() {
     let (ending, heard) = send(&Body::memory(b"Subject: x\r\n\r\ny\r\n".to_vec()), Ok(())).await;
     assert!(matches!(&ending.fates[..], [Fate::Taken(reply)] if reply.code == 250), "{ending:?}");
-    assert!(ending.in_sync && has_end(&heard));
+    assert!(ending.standing == Standing::Good && has_end(&heard));
 }
 
 #[tokio::test]

@@ -10,15 +10,14 @@ use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
 use crate::route::addresses::HostAddresses;
 use crate::route::mx::MxRecord;
-use crate::wire::client::transaction::Fate;
+use crate::wire::client::transaction::{Fate, Standing};
 
 /// What came of one transaction.
 #[derive(Clone, Debug)]
 pub struct Transacted {
     /// By the index that each addressee is called by.
     pub fates: Vec<(u32, Fate)>,
-    /// The session can carry another transaction.
-    pub in_sync: bool,
+    pub standing: Standing,
     /// The server offered DSN, and was told what the sender wants.
     pub dsn_passed_on: bool,
 }
@@ -68,9 +67,12 @@ pub trait Ports: Send {
         recipients: &[Addressee],
     ) -> impl Future<Output = Transacted> + Send;
 
-    /// The session is no longer needed: to the pool when it is in sync, else to its end.
-    fn release(&mut self, session: Self::Session, in_sync: bool)
-    -> impl Future<Output = ()> + Send;
+    /// The session is no longer needed: to the pool when it is good, else to its end, for which the attempt does not wait.
+    fn release(
+        &mut self,
+        session: Self::Session,
+        standing: Standing,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Writes outcomes down, durably, and tells whoever waits for them; the last ones at the end of the attempt, which is close.
     fn settle(

@@ -21,7 +21,7 @@ use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFact
 use crate::route::addresses::addresses_of;
 use crate::route::destination::DestinationKey;
 use crate::route::mx::{Candidate, exchangers};
-use crate::wire::client::transaction::Fate;
+use crate::wire::client::transaction::{Fate, Standing};
 
 /// Addresses dialled in one attempt (Postfix `smtp_mx_address_limit` has the same number).
 const MOST_ADDRESSES: usize = 5;
@@ -395,11 +395,11 @@ impl Run {
         let mut offered: Vec<Addressee> =
             self.pending.iter().map(|pending| pending.addressee.clone()).collect();
         let first = offered.len();
-        let (mut in_sync, mut next, mut counts) = (true, Next::Address, false);
-        while in_sync && !offered.is_empty() && session.transactions_left() > 0 {
+        let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
+        while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
             let rest = offered.split_off(offered.len().min(session.room().max(1)));
             let done = ports.transact(&mut session, &offered).await;
-            in_sync = done.in_sync;
+            standing = done.standing;
             let sorted = self.transaction(&session, done, other, ports).await;
             next = sorted.next;
             counts |= sorted.counts;
@@ -407,15 +407,15 @@ impl Run {
             let progress = sorted.again.len() < offered.len();
             offered.retain(|addressee| sorted.again.contains(&addressee.index()));
             offered.extend(rest);
-            if !in_sync || !progress {
+            if standing != Standing::Good || !progress {
                 // They were not named to the server; what ended the session is why.
                 self.left_over(&offered, sorted.broken, &session);
                 offered.clear();
             }
         }
         self.sessions += usize::from(counts);
-        let full = in_sync && !offered.is_empty() && offered.len() < first;
-        ports.release(session, in_sync).await;
+        let full = standing == Standing::Good && !offered.is_empty() && offered.len() < first;
+        ports.release(session, standing).await;
         if full { End::Full } else { End::Over(next) }
     }
 

@@ -34,7 +34,7 @@ use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
 use posthaste_mail::route::mx::MxRecord;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
-use posthaste_mail::wire::client::transaction::Fate;
+use posthaste_mail::wire::client::transaction::{Fate, Standing};
 
 use crate::limits::Permit;
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
@@ -305,7 +305,7 @@ impl RemotePorts {
     fn refused_all(addressees: &[Addressee], failure: &Failure) -> Transacted {
         let fates =
             addressees.iter().map(|a| (a.index(), Fate::Refused(failure.clone()))).collect();
-        Transacted { fates, in_sync: true, dsn_passed_on: false }
+        Transacted { fates, standing: Standing::Good, dsn_passed_on: false }
     }
 }
 
@@ -450,7 +450,7 @@ impl Ports for RemotePorts {
             refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
         if commands.is_empty() {
             live.note_fates(&fates);
-            return Transacted { fates, in_sync: true, dsn_passed_on };
+            return Transacted { fates, standing: Standing::Good, dsn_passed_on };
         }
         live.transactions += 1;
         let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
@@ -509,17 +509,20 @@ impl Ports for RemotePorts {
         self.told_waiting = silent;
         fates.extend(indices.into_iter().zip(ending.fates));
         live.note_fates(&fates);
-        Transacted { fates, in_sync: ending.in_sync, dsn_passed_on }
+        Transacted { fates, standing: ending.standing, dsn_passed_on }
     }
 
-    async fn release(&mut self, live: Live, in_sync: bool) {
+    async fn release(&mut self, live: Live, standing: Standing) {
         if let Some(failure) = &live.unfinished {
             live.recording.failed(failure);
         }
-        if !in_sync {
+        let wish = match standing {
+            Standing::Good => Wish::Keep,
+            // The pool says QUIT in a task of its own, also while the daemon stops.
+            Standing::Parting => Wish::Part,
             // Closed by being dropped: a stream that is out of step gets no QUIT.
-            return;
-        }
+            Standing::Broken => return,
+        };
         let idle = Idle {
             last_used: reuse::last_used(live.lent, live.transactions, self.clock.now()),
             session: live.session,
@@ -530,7 +533,7 @@ impl Ports for RemotePorts {
             transactions: live.transactions,
             recording: live.recording,
         };
-        self.lender().give_back(Box::new(idle), Wish::Keep);
+        self.lender().give_back(Box::new(idle), wish);
     }
 
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
@@ -685,8 +688,8 @@ mod tests {
             memory.break_down("no space is left");
         }
         let mut done = ports.transact(&mut live, &named).await;
-        assert_eq!(done.in_sync, !fails);
-        ports.release(live, done.in_sync).await;
+        assert_eq!(done.standing, if fails { Standing::Broken } else { Standing::Good });
+        ports.release(live, done.standing).await;
         (done.fates.remove(0).1, if fails { peer.await.unwrap() } else { String::new() })
     }
 

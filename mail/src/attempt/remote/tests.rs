@@ -84,7 +84,7 @@ struct World {
     dialled: Vec<IpAddr>,
     transactions: Vec<usize>,
     outcomes: Vec<(u32, Outcome)>,
-    released_in_sync: Vec<bool>,
+    released: Vec<Standing>,
 }
 
 fn ip(last: u8) -> IpAddr {
@@ -118,7 +118,7 @@ impl Default for World {
             dialled: vec![],
             transactions: vec![],
             outcomes: vec![],
-            released_in_sync: vec![],
+            released: vec![],
         }
     }
 }
@@ -198,11 +198,12 @@ impl Ports for World {
         let fate = self.fates.pop_front().unwrap_or_else(|| Box::new(|_| taken()));
         let fates: Vec<_> = addressees.iter().map(|a| (a.index(), fate(a.index()))).collect();
         let lost = |f: &Fate| matches!(f, Fate::Refused(f) if f.code == 421 || !matches!(f.cause, Cause::Refused(_)));
-        let in_sync = !fates.iter().any(|(_, f)| lost(f));
-        Transacted { fates, in_sync, dsn_passed_on: false }
+        let broken = fates.iter().any(|(_, f)| lost(f));
+        let standing = if broken { Standing::Broken } else { Standing::Good };
+        Transacted { fates, standing, dsn_passed_on: false }
     }
-    async fn release(&mut self, _: Line, in_sync: bool) {
-        self.released_in_sync.push(in_sync);
+    async fn release(&mut self, _: Line, standing: Standing) {
+        self.released.push(standing);
     }
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, _: &SessionFacts, rest: Rest) {
         self.outcomes.extend(outcomes);
@@ -224,7 +225,7 @@ impl Ports for World {
 fn delivered_at_the_first_exchanger() {
     let world = two().run();
     assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1)]));
-    assert_eq!(world.released_in_sync, [true]);
+    assert_eq!(world.released, [Standing::Good]);
 }
 
 #[test]

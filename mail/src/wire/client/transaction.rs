@@ -33,6 +33,17 @@ pub enum Fate {
     AnotherTransaction(Failure),
 }
 
+/// What the session is good for once the transaction is over. It only gets worse: the greater one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Another transaction may follow.
+    Good,
+    /// Both sides know whose turn it is, but no message should follow on this one: the peer is owed a QUIT.
+    Parting,
+    /// Broken, or nobody knows what the server is answering: closed without a word.
+    Broken,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Mail,
@@ -68,8 +79,7 @@ pub struct Transaction {
     mail_refused: bool,
     full: bool,
     dot_sent: bool,
-    /// The session can carry another transaction.
-    in_sync: bool,
+    standing: Standing,
     /// A MAIL is open that only RSET ends.
     open: bool,
 }
@@ -97,7 +107,7 @@ impl Transaction {
             mail_refused: false,
             full: false,
             dot_sent: false,
-            in_sync: true,
+            standing: Standing::Good,
             open: false,
         };
         if pipelining {
@@ -201,12 +211,12 @@ impl Transaction {
             self.open = true;
             return;
         }
-        self.odd_code_ends_sync(reply);
+        self.spoiled_by(reply, Standing::Good);
         self.mail_refused = true;
         self.waiting.clear();
         // RFC 5321 §4.2.3: 503 to MAIL speaks of the order of commands, not of the message.
         let failure = if reply.code == 503 {
-            self.in_sync = false;
+            self.worsen(Standing::Parting);
             Failure::new(Cause::Protocol(Stage::Mail), format!("MAIL refused: {}", reply.text()))
         } else {
             reply.failure(Stage::Mail)
@@ -224,7 +234,7 @@ impl Transaction {
             self.accepted.push(index);
             return;
         }
-        self.odd_code_ends_sync(reply);
+        self.spoiled_by(reply, Standing::Good);
         let fate = match too_many(reply, self.dialect) {
             Some(failure) if !self.accepted.is_empty() => {
                 self.full = true;
@@ -243,7 +253,7 @@ impl Transaction {
                 self.write.extend_from_slice(b".\r\n");
                 self.expected.push_back(Expected::Dot(None));
                 self.phase = Phase::Sent;
-                self.in_sync = false;
+                self.worsen(Standing::Parting);
             } else {
                 self.phase = Phase::Content;
             }
@@ -251,10 +261,11 @@ impl Transaction {
         }
         self.phase = Phase::Over;
         if self.accepted.is_empty() {
-            self.odd_code_ends_sync(reply);
+            self.spoiled_by(reply, Standing::Good);
             return; // the refusal of DATA that a group without recipients expects
         }
-        self.in_sync = false;
+        // The manual, `conn_reuse_limit`: never reused if the previous DATA failed.
+        self.spoiled_by(reply, Standing::Parting);
         // 503, and 554 5.5.1, say here "no valid recipients", although some were accepted: that is not a verdict on them.
         let contradicts =
             reply.code == 503 || (reply.code == 554 && reply.enhanced == Some(Enhanced(5, 5, 1)));
@@ -270,8 +281,7 @@ impl Transaction {
     fn dot_answered(&mut self, whom: Option<usize>, reply: Reply) {
         let failure = (!reply.is_positive()).then(|| reply.failure(Stage::Dot));
         if failure.is_some() {
-            // The manual, `conn_reuse_limit`: never reused if the previous DATA failed.
-            self.in_sync = false;
+            self.spoiled_by(&reply, Standing::Parting); // as after DATA
         }
         let fate = match failure {
             None => Fate::Taken(reply),
@@ -309,7 +319,7 @@ impl Transaction {
     }
 
     fn end_with(&mut self, failure: Failure) {
-        self.in_sync = false;
+        self.worsen(Standing::Broken);
         self.expected.clear();
         self.write.clear();
         self.waiting.clear();
@@ -346,11 +356,14 @@ impl Transaction {
         }
     }
 
-    /// A positive or intermediate reply where none belongs: who knows what the server is answering.
-    fn odd_code_ends_sync(&mut self, reply: &Reply) {
-        if reply.code < 400 {
-            self.in_sync = false;
-        }
+    /// After a reply that was not the one hoped for. A refusal leaves the session at least this good; a positive or intermediate reply
+    /// where none belongs breaks it: who knows what the server is answering.
+    fn spoiled_by(&mut self, reply: &Reply, by_refusal: Standing) {
+        self.worsen(if reply.code < 400 { Standing::Broken } else { by_refusal });
+    }
+
+    fn worsen(&mut self, standing: Standing) {
+        self.standing = self.standing.max(standing);
     }
 
     /// Where the session stands.
@@ -377,7 +390,7 @@ impl Transaction {
             Fate::AnotherTransaction(Failure::new(Cause::Refused(Stage::Rcpt), text))
         };
         let fates = self.fates.into_iter().map(|fate| fate.unwrap_or_else(unsent)).collect();
-        Ending { fates, in_sync: self.in_sync, needs_reset: self.open }
+        Ending { fates, standing: self.standing, needs_reset: self.open }
     }
 }
 
@@ -385,8 +398,7 @@ impl Transaction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
     pub fates: Vec<Fate>,
-    /// Another transaction may follow.
-    pub in_sync: bool,
+    pub standing: Standing,
     /// RSET must come first.
     pub needs_reset: bool,
 }
@@ -395,7 +407,7 @@ impl Ending {
     /// No transaction was made, because the session is gone.
     pub fn lost(recipients: usize, failure: Failure) -> Ending {
         let fates = vec![Fate::Refused(failure); recipients];
-        Ending { fates, in_sync: false, needs_reset: false }
+        Ending { fates, standing: Standing::Broken, needs_reset: false }
     }
 }
 

@@ -58,7 +58,7 @@ fn one_flight_when_pipelining() {
     let (said, ending) = PIPED.run(&["250 m", "250 r", "251 r", "354 go", "250 ok"]);
     assert_eq!(said, "M R0 R1 DATA [content] ");
     assert_eq!(fates(&ending), ["taken 250", "taken 250"]);
-    assert!(ending.in_sync && !ending.needs_reset);
+    assert!(ending.standing == Standing::Good && !ending.needs_reset);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn one_at_a_time_otherwise() {
     let (said, ending) = STEPPED.run(&["250 m", "550 r", "250 r", "354 go", "250 ok"]);
     assert_eq!(said, "M R0 R1 DATA [content] ");
     assert_eq!(fates(&ending), ["refused 550 refused", "taken 250"]);
-    assert!(ending.in_sync);
+    assert_eq!(ending.standing, Standing::Good);
 }
 
 #[test]
@@ -74,14 +74,14 @@ fn no_data_without_a_recipient() {
     let (said, ending) = STEPPED.run(&["250 m", "550 r", "450 r"]);
     assert_eq!(said, "M R0 R1 ");
     assert_eq!(fates(&ending), ["refused 550 refused", "refused 450 refused"]);
-    assert!(ending.in_sync && ending.needs_reset);
+    assert!(ending.standing == Standing::Good && ending.needs_reset);
     // Pipelined, DATA is out already: a refusal is as expected, a 354 is ended with a lone dot.
     let (_, ending) = PIPED.run(&["250 m", "550 r", "450 r", "503 no"]);
-    assert!(ending.in_sync && ending.needs_reset);
+    assert!(ending.standing == Standing::Good && ending.needs_reset);
     let (said, ending) = PIPED.run(&["250 m", "550 r", "550 r", "354 go", "250 took nothing"]);
     assert_eq!(said, "M R0 R1 DATA . ");
     assert_eq!(fates(&ending), ["refused 550 refused", "refused 550 refused"]);
-    assert!(!ending.in_sync);
+    assert_eq!(ending.standing, Standing::Parting);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn refused_mail_is_everybodys() {
     let (said, ending) = PIPED.run(&["550 5.7.1 no", "503 r", "503 r", "503 d"]);
     assert_eq!(said, "M R0 R1 DATA ");
     assert_eq!(fates(&ending), ["refused 550 refused", "refused 550 refused"]);
-    assert!(ending.in_sync);
+    assert_eq!(ending.standing, Standing::Good);
     let (said, _) = STEPPED.run(&["451 later"]);
     assert_eq!(said, "M ");
 }
@@ -98,14 +98,14 @@ fn refused_mail_is_everybodys() {
 fn mail_out_of_sequence_is_no_verdict() {
     let (_, ending) = STEPPED.run(&["503 5.5.1 nested MAIL"]);
     assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
-    assert!(!ending.in_sync);
+    assert_eq!(ending.standing, Standing::Parting);
 }
 
 #[test]
 fn refused_content_is_everybodys_and_ends_reuse() {
     let (_, ending) = PIPED.run(&["250 m", "250 r", "550 r", "354 go", "552 5.3.4 big"]);
     assert_eq!(fates(&ending), ["refused 552 refused", "refused 550 refused"]);
-    assert!(!ending.in_sync);
+    assert_eq!(ending.standing, Standing::Parting);
 }
 
 #[test]
@@ -117,6 +117,26 @@ fn data_refused_after_acceptance() {
     assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
     let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "554 5.7.1 policy"]);
     assert_eq!(fates(&ending), ["refused 554 refused", "refused 554 refused"]);
+}
+
+#[test]
+fn who_refused_in_step_is_owed_a_quit() {
+    let stands = |server: &[&str]| PIPED.run(server).1.standing;
+    let to_data = |reply| stands(&["250 m", "250 r", "250 r", reply]);
+    for refusal in ["451 4.3.0 busy", "554 5.7.1 policy", "503 5.5.1 RCPT first"] {
+        assert_eq!(to_data(refusal), Standing::Parting, "{refusal}");
+    }
+    assert_eq!(to_data("250 what?"), Standing::Broken); // it may be the answer to something else
+    assert_eq!(to_data("421 4.3.2 going"), Standing::Broken); // RFC 5321 §3.8: it closes by itself
+    let to_dot = |reply| stands(&["250 m", "250 r", "550 r", "354 go", reply]);
+    for refusal in ["452 4.3.1 no room", "554 5.6.0 spam"] {
+        assert_eq!(to_dot(refusal), Standing::Parting, "{refusal}");
+    }
+    assert_eq!(to_dot("354 more"), Standing::Broken);
+    assert_eq!(to_dot("421 4.3.2 going"), Standing::Broken);
+    // What was wrong once is not made good by what follows.
+    assert_eq!(stands(&["250 m", "354 r", "250 r", "451 4.3.0 busy"]), Standing::Broken);
+    assert_eq!(stands(&["250 m", "354 r", "250 r", "354 go", "250 ok"]), Standing::Broken);
 }
 
 #[test]
@@ -149,7 +169,7 @@ fn recipients_not_named_do_not_fail_for_good() {
     let (_, ending) = play.run(&["250 m", "250 r", "452 many", "554 5.7.1 policy"]);
     let expected = ["refused 554 refused", "another 452", "another 451", "another 451"];
     assert_eq!(fates(&ending), expected);
-    assert!(!ending.in_sync);
+    assert_eq!(ending.standing, Standing::Parting);
     let (_, ending) = play.run(&["250 m", "250 r", "452 many"]);
     assert_eq!(fates(&ending)[2], "refused 451 connection-lost"); // temporary: as for the others
 }
@@ -184,7 +204,7 @@ fn lost_at_each_stage() {
         let word =
             if cut < 4 { "refused 451 connection-lost" } else { "refused 451 unknown-after-dot" };
         assert_eq!(fates(&ending)[0], word, "after {cut} replies");
-        assert!(!ending.in_sync);
+        assert_eq!(ending.standing, Standing::Broken);
     }
 }
 
@@ -194,7 +214,7 @@ fn a_421_ends_the_session_but_is_an_answer() {
     assert_eq!(fates(&ending), ["refused 421 refused", "refused 421 refused"]);
     let (_, ending) = PIPED.run(&["250 m", "250 r", "250 r", "354 go", "421 4.3.0 no"]);
     assert_eq!(fates(&ending), ["refused 421 refused", "refused 421 refused"]);
-    assert!(!ending.in_sync);
+    assert_eq!(ending.standing, Standing::Broken);
 }
 
 #[test]
