@@ -17,12 +17,13 @@ use tokio::time::timeout;
 use posthaste_mail::address::Domain;
 use posthaste_mail::outcome::{Cause, Failure, Stage};
 use posthaste_mail::wire::capabilities::Capabilities;
+use posthaste_mail::wire::client::flow::Flow;
 use posthaste_mail::wire::client::opening::{
     Dialect, Opening, OpeningError, OpeningStep, StartTls,
 };
 use posthaste_mail::wire::client::transaction::{Ending, Step, Transaction};
 use posthaste_mail::wire::command::Command;
-use posthaste_mail::wire::data::DotStuffer;
+use posthaste_mail::wire::data::{DotStuffer, last_chunk};
 use posthaste_mail::wire::reply::{Reply, ReplyParser};
 
 use crate::body::Body;
@@ -234,6 +235,7 @@ impl Session {
     /// if it fails, the connection is given up instead.
     pub async fn transact<F, D>(
         &mut self,
+        flow: Flow,
         mail: Vec<u8>,
         recipients: Vec<Vec<u8>>,
         content: &Body,
@@ -243,13 +245,12 @@ impl Session {
         F: FnOnce(Vec<usize>) -> D,
         D: Future<Output = Result<(), Failure>>,
     {
-        let pipelining = self.capabilities.pipelining;
         let count = recipients.len();
         // RFC 5321 §4.1.4: a MAIL inside an open transaction is out of sequence; RSET ends what the last one left open.
         if self.needs_reset && !self.reset().await {
             return Ending::lost(count, lost(Stage::Rset, &io::ErrorKind::UnexpectedEof.into()));
         }
-        let mut transaction = Transaction::new(self.dialect, pipelining, mail, recipients);
+        let mut transaction = Transaction::new(self.dialect, flow, mail, recipients);
         let mut before_dot = Some(before_dot);
         loop {
             let failure = match transaction.step() {
@@ -264,6 +265,10 @@ impl Session {
                 },
                 Step::Content => match before_dot.take() {
                     Some(before_dot) => self.content(&mut transaction, content, before_dot).await,
+                    None => Some(Failure::new(Cause::Internal, "content was asked for twice")),
+                },
+                Step::Chunk => match before_dot.take() {
+                    Some(before_dot) => self.chunk(&mut transaction, content, before_dot).await,
                     None => Some(Failure::new(Cause::Internal, "content was asked for twice")),
                 },
             };
@@ -297,8 +302,42 @@ impl Session {
             return Some(failure);
         }
         stuffer.finish(&mut last);
+        self.end_of_content(transaction, &last).await
+    }
+
+    /// The whole content in one piece. The chunk is content and dot in one, so nothing of it goes out before it is noted.
+    async fn chunk<F, D>(
+        &mut self,
+        transaction: &mut Transaction,
+        content: &Body,
+        before_dot: F,
+    ) -> Option<Failure>
+    where
+        F: FnOnce(Vec<usize>) -> D,
+        D: Future<Output = Result<(), Failure>>,
+    {
+        let noted = before_dot(transaction.accepted().to_vec());
+        let (whole, noted) = tokio::join!(read_whole(content), noted);
+        match (whole, noted) {
+            (Err(failure), _) | (_, Err(failure)) => Some(failure),
+            (Ok(whole), Ok(())) => {
+                let (command, octets) = last_chunk(&whole);
+                if let Err(failure) = self.write(&command, Stage::Data).await {
+                    return Some(failure);
+                }
+                self.end_of_content(transaction, &octets).await
+            }
+        }
+    }
+
+    /// Writes what makes the message complete.
+    async fn end_of_content(
+        &mut self,
+        transaction: &mut Transaction,
+        last: &[u8],
+    ) -> Option<Failure> {
         transaction.dot_sent();
-        let written = self.write_content(&last).await;
+        let written = self.write_content(last).await;
         self.listener.ends_content();
         fault::reached("wire", "dot");
         match written {
@@ -311,16 +350,14 @@ impl Session {
     async fn all_but_the_end(&mut self, content: &Body) -> Result<(DotStuffer, Vec<u8>), Failure> {
         let (mut stuffer, mut out, mut position) = (DotStuffer::default(), Vec::new(), 0);
         loop {
-            let piece = content.chunk(position, PIECE).await.map_err(|e| {
-                Failure::new(Cause::OwnResources, format!("reading the message: {e}"))
-            })?;
+            let piece = content.chunk(position, PIECE).await.map_err(|e| unreadable(&e))?;
             position += piece.len() as u64;
             stuffer.encode(&piece, &mut out);
             if position >= content.len() {
                 return Ok((stuffer, out));
             }
             if piece.is_empty() {
-                return Err(Failure::new(Cause::Internal, "the message is shorter than recorded"));
+                return Err(too_short());
             }
             self.write_content(&out).await?;
             out.clear();
@@ -338,8 +375,7 @@ impl Session {
         }
         match timeout(LAST_WORDS, self.reply(Stage::Content)).await {
             Ok(Ok(reply)) if reply.code >= 400 => {
-                let refusal = reply.failure(Stage::Content);
-                transaction.lost(refusal);
+                transaction.refused_within(&reply);
                 None
             }
             _ => Some(failure),
@@ -475,6 +511,21 @@ impl Session {
         };
         let _ = timeout(QUIT_LIMIT, farewell).await;
     }
+}
+
+/// Content that is small enough for one chunk.
+async fn read_whole(content: &Body) -> Result<Vec<u8>, Failure> {
+    let length = usize::try_from(content.len()).map_err(|_| too_short())?;
+    let whole = content.chunk(0, length).await.map_err(|e| unreadable(&e))?;
+    if whole.len() == length { Ok(whole) } else { Err(too_short()) }
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::new(Cause::OwnResources, format!("reading the message: {error}"))
+}
+
+fn too_short() -> Failure {
+    Failure::new(Cause::Internal, "the message is shorter than recorded")
 }
 
 fn timed_out(stage: Stage, limit: Duration) -> Failure {

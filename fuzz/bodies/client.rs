@@ -3,7 +3,8 @@
 //! The first line of the input is how the client comes, one octet each (others are taken for one of these):
 //!
 //! - `s` or `l`: SMTP or LMTP;
-//! - `o`, `p` or `-`: with greeting and EHLO first; without them, pipelining; without them, one command at a time;
+//! - `o`, `p`, `c` or `-`: with greeting and EHLO first; without them, pipelining; without them, one command at a time and then BDAT, or
+//!   DATA;
 //! - `t` or `-`: STARTTLS is used when offered, or never;
 //! - how many recipients, counted from `0` up in ASCII: `3` is 3, `z` is 74.
 //!
@@ -16,6 +17,7 @@
 use std::collections::VecDeque;
 
 use posthaste_mail::outcome::{Cause, Class, Failure, Stage};
+use posthaste_mail::wire::client::flow::{Chunks, Flow};
 use posthaste_mail::wire::client::opening::{
     Dialect, Opening, OpeningError, OpeningStep, StartTls,
 };
@@ -34,17 +36,19 @@ pub fn run(input: &[u8]) {
     let people = usize::from(octet(3).wrapping_sub(b'0')) % 128;
     let mut line = Line { rest: rest.get(1..).unwrap_or_default(), parser: ReplyParser::default() };
 
-    let pipelining = match octet(1) {
+    let flow = match octet(1) {
         b'o' => match open(&mut line, dialect, starttls) {
-            Some(pipelining) => pipelining,
+            Some(flow) => flow,
             None => return,
         },
-        mode => mode == b'p',
+        b'p' => Flow::Grouped,
+        b'c' => Flow::Chunk,
+        _ => Flow::Stepped,
     };
     // As the attempt does: who is told "another transaction" is offered again, while the session is good.
     let mut offered: Vec<usize> = (0..people).collect();
     loop {
-        let ending = transact(&mut line, dialect, pipelining, &offered);
+        let ending = transact(&mut line, dialect, flow, &offered);
         let mut fates = ending.fates.iter();
         let before = offered.len();
         offered.retain(|_| matches!(fates.next(), Some(Fate::AnotherTransaction(_))));
@@ -98,8 +102,8 @@ impl Line<'_> {
     }
 }
 
-/// Whether pipelining was announced; `None` when no session came of it.
-fn open(line: &mut Line<'_>, dialect: Dialect, starttls: StartTls) -> Option<bool> {
+/// What was announced allows; `None` when no session came of it.
+fn open(line: &mut Line<'_>, dialect: Dialect, starttls: StartTls) -> Option<Flow> {
     let mut opening = Opening::new(dialect, "me.test", starttls);
     let mut said = String::new();
     let mut last: Option<Reply> = None;
@@ -151,8 +155,9 @@ fn open(line: &mut Line<'_>, dialect: Dialect, starttls: StartTls) -> Option<boo
                     || (starttls == StartTls::IfOffered && said == secured);
                 assert!(known, "{said}");
                 let capabilities = opening.capabilities();
-                assert!(said != helo || !capabilities.pipelining, "HELO has no extensions");
-                return Some(capabilities.pipelining);
+                let flow = Flow::of(dialect, &capabilities, 1000, Chunks::Welcome);
+                assert!(said != helo || flow == Flow::Stepped, "HELO has no extensions");
+                return Some(flow);
             }
         }
     }
@@ -170,6 +175,7 @@ enum Written {
 /// What was said in one transaction, by both sides.
 struct Ledger {
     dialect: Dialect,
+    flow: Flow,
     window: usize,
     unanswered: VecDeque<Written>,
     mail: Option<Reply>,
@@ -196,6 +202,7 @@ impl Ledger {
                 }
                 b"DATA\r\n" => {
                     assert!(!self.data_written, "DATA twice");
+                    assert!(self.flow != Flow::Chunk, "DATA and BDAT");
                     self.data_written = true;
                     Written::Data
                 }
@@ -240,6 +247,12 @@ impl Ledger {
             return Vec::new();
         }
         (0..self.rcpt.len()).filter(|place| yes(&self.rcpt[*place])).collect()
+    }
+
+    fn chunk(&mut self) {
+        assert!(!self.accepted().is_empty(), "content for nobody");
+        assert!(self.flow == Flow::Chunk && !self.data_written, "BDAT and DATA");
+        assert!(self.unanswered.is_empty() && !self.dot_out);
     }
 
     fn content(&mut self) {
@@ -290,11 +303,16 @@ impl Ledger {
             if self.dot_out && accepted.contains(&place) && verdict.is_none() {
                 let Fate::Refused(failure) = fate else { panic!("no answer to the dot") };
                 let unknown = failure.cause == Cause::UnknownAfterDot;
-                assert!(unknown || self.farewell.is_some(), "unanswered is not unknown");
+                let told = self.farewell.is_some();
+                assert!(unknown || told, "unanswered is not unknown");
             }
         }
         if self.lost || self.farewell.is_some() {
             assert_eq!(ending.standing, Standing::Broken, "a broken session is spoken in");
+        }
+        if ending.chunk_unknown {
+            assert!(self.flow == Flow::Chunk && self.dots.is_empty() == self.farewell.is_some());
+            assert_eq!(ending.standing, Standing::Broken, "what follows are answers to content");
         }
         if ending.standing != Standing::Broken {
             assert!(self.unanswered.is_empty(), "the next command would get an old answer");
@@ -344,12 +362,13 @@ impl Ledger {
     }
 }
 
-fn transact(line: &mut Line<'_>, dialect: Dialect, pipelining: bool, offered: &[usize]) -> Ending {
+fn transact(line: &mut Line<'_>, dialect: Dialect, flow: Flow, offered: &[usize]) -> Ending {
     let names = offered.iter().map(|index| format!("RCPT {index}\r\n").into_bytes()).collect();
-    let mut transaction = Transaction::new(dialect, pipelining, b"MAIL\r\n".to_vec(), names);
+    let mut transaction = Transaction::new(dialect, flow, b"MAIL\r\n".to_vec(), names);
     let mut ledger = Ledger {
         dialect,
-        window: if pipelining { WINDOW } else { 1 },
+        flow,
+        window: if flow == Flow::Grouped { WINDOW } else { 1 },
         unanswered: VecDeque::new(),
         mail: None,
         rcpt: Vec::new(),
@@ -384,8 +403,11 @@ fn transact(line: &mut Line<'_>, dialect: Dialect, pipelining: bool, offered: &[
                 }
                 Err(cause) => Some(cause),
             },
-            Step::Content => {
-                ledger.content();
+            step @ (Step::Content | Step::Chunk) => {
+                match step {
+                    Step::Chunk => ledger.chunk(),
+                    _ => ledger.content(),
+                }
                 let accepted = ledger.accepted();
                 assert_eq!(transaction.accepted(), accepted, "the journal would be wrong");
                 let event = line.event();
@@ -401,7 +423,7 @@ fn transact(line: &mut Line<'_>, dialect: Dialect, pipelining: bool, offered: &[
                     Some(Event::LastWords | Event::LastWordsAfterDot) => match line.reply() {
                         Ok(reply) if reply.code >= 400 => {
                             ledger.lost = true;
-                            transaction.lost(reply.failure(Stage::Content));
+                            transaction.refused_within(&reply);
                             ledger.farewell = Some(reply);
                             None
                         }

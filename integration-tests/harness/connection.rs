@@ -104,14 +104,13 @@ impl Connection {
     }
 
     /// Takes so many octets of whatever comes.
-    pub fn read_octets(&mut self, count: usize) -> io::Result<()> {
-        let mut missing = count;
+    pub fn read_octets(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::new();
         loop {
-            let taken = missing.min(self.waiting.len());
-            self.waiting.drain(..taken);
-            missing -= taken;
-            if missing == 0 {
-                return Ok(());
+            let taken = self.waiting.len().min(count - octets.len());
+            octets.extend(self.waiting.drain(..taken));
+            if octets.len() == count {
+                return Ok(octets);
             }
             if !self.read_more()? {
                 return Err(ErrorKind::UnexpectedEof.into());

@@ -11,6 +11,7 @@
 //! | `C: pattern` | the client must say a line like this; `*` is any text, letter case is not compared |
 //! | `C? pattern` | the client may say this; another line is held against the next step |
 //! | `! content` | the client must send message content up to the lone dot; it is recorded, not yet acknowledged |
+//! | `! chunk` | the client must send message content by `BDAT N LAST`; it is recorded, not yet acknowledged |
 //! | `! read N` | N octets of whatever the client sends are taken, and not recorded |
 //! | `! starttls` | the TLS handshake, with the certificate given to the player |
 //! | `! serve` | from here on an ordinary server that accepts everything |
@@ -47,6 +48,7 @@ enum Step {
     Expect(String),
     Allow(String),
     Content,
+    Chunk,
     Read(usize),
     StartTls,
     Serve,
@@ -95,6 +97,7 @@ impl Dialogue {
                     continue;
                 }
                 ("!", "content") => Step::Content,
+                ("!", "chunk") => Step::Chunk,
                 ("!", "starttls") => Step::StartTls,
                 ("!", "serve") => Step::Serve,
                 ("!", "close") => Step::Close,
@@ -189,7 +192,7 @@ impl Part<'_> {
                     while self.connection.write(bytes).is_ok() {}
                     return Ok(());
                 }
-                Step::Read(count) => self.connection.read_octets(*count).map_err(broken)?,
+                Step::Read(count) => drop(self.connection.read_octets(*count).map_err(broken)?),
                 Step::Expect(pattern) => {
                     let line = self.next_line().map_err(broken)?;
                     if !line.as_deref().is_some_and(|line| matches(pattern, line)) {
@@ -204,6 +207,15 @@ impl Part<'_> {
                 }
                 Step::Content => {
                     let content = self.connection.read_content().map_err(broken)?;
+                    self.record.transaction(self.unacknowledged(content));
+                }
+                Step::Chunk => {
+                    let line = self.next_line().map_err(broken)?;
+                    let Some(size) = line.as_deref().and_then(last_chunk) else {
+                        let what = format!("expected BDAT N LAST, got {line:?}");
+                        return Err(Deviation { line: last, what });
+                    };
+                    let content = self.connection.read_octets(size).map_err(broken)?;
                     self.record.transaction(self.unacknowledged(content));
                 }
                 Step::StartTls => {
@@ -280,6 +292,11 @@ impl Part<'_> {
             connection: self.number,
         }
     }
+}
+
+/// The size in `BDAT N LAST`.
+pub fn last_chunk(line: &str) -> Option<usize> {
+    line.strip_prefix("BDAT ")?.strip_suffix(" LAST")?.parse().ok()
 }
 
 /// `*` stands for any text; letter case does not matter.

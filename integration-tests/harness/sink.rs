@@ -11,6 +11,7 @@ use std::time::Duration;
 use openssl::ssl::SslAcceptor;
 
 use crate::harness::connection::Connection;
+use crate::harness::dialogue::last_chunk;
 use crate::harness::process::wait_until;
 
 /// One message, as the client sent it.
@@ -62,6 +63,8 @@ pub struct Manners {
     pub keywords: Vec<&'static str>,
     /// STARTTLS is offered when set.
     pub tls: Option<SslAcceptor>,
+    /// BDAT is known; whether CHUNKING is offered is said by the keywords.
+    pub bdat: bool,
     pub answer: Box<Answer>,
 }
 
@@ -70,6 +73,7 @@ impl Default for Manners {
         Manners {
             keywords: vec!["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 0"],
             tls: None,
+            bdat: false,
             answer: Box::new(|_, _| None),
         }
     }
@@ -278,15 +282,16 @@ impl Session<'_> {
                     self.connection.write_line("554 5.5.1 no valid recipients")?;
                 } else if self.reply(Moment::Data, &line, "354 go ahead")? {
                     let content = self.connection.read_content()?;
-                    let transaction = Transaction {
-                        helo: helo.clone(),
-                        from: from.take().unwrap_or_default(),
-                        to: std::mem::take(&mut to),
-                        content,
-                        tls: self.connection.encrypted(),
-                        connection: self.number,
-                    };
-                    self.end_of_data(transaction)?;
+                    let from = from.take().unwrap_or_default();
+                    self.end_of_data(&helo, from, std::mem::take(&mut to), content)?;
+                }
+            } else if let Some(size) = last_chunk(&line).filter(|_| self.manners.bdat) {
+                let content = self.connection.read_octets(size)?;
+                if to.is_empty() {
+                    self.connection.write_line("554 5.5.1 no valid recipients")?;
+                } else {
+                    let from = from.take().unwrap_or_default();
+                    self.end_of_data(&helo, from, std::mem::take(&mut to), content)?;
                 }
             } else if upper == "QUIT" {
                 self.connection.write_line("221 2.0.0 bye")?;
@@ -303,7 +308,15 @@ impl Session<'_> {
     }
 
     /// Recorded before the reply, so that every message the client believes delivered is in the book.
-    fn end_of_data(&mut self, transaction: Transaction) -> io::Result<()> {
+    fn end_of_data(
+        &mut self,
+        helo: &str,
+        from: String,
+        to: Vec<String>,
+        content: Vec<u8>,
+    ) -> io::Result<()> {
+        let (helo, tls) = (helo.to_owned(), self.connection.encrypted());
+        let transaction = Transaction { helo, from, to, content, tls, connection: self.number };
         let text = transaction.text();
         match (self.manners.answer)(Moment::Dot, &text) {
             Some(other) if !other.starts_with('2') => self.connection.write_line(&other),

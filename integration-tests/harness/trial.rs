@@ -34,6 +34,10 @@ pub enum Stage {
     Content,
     /// The final dot was sent.
     Dot,
+    /// CHUNKING was offered and the recipient accepted: the next octets are a chunk.
+    Chunking,
+    /// CHUNKING was offered, and the content came by BDAT.
+    Chunk,
     /// The only recipient was refused for now, and the session is used once more.
     Rset,
     /// The message was taken, and the client takes its leave.
@@ -49,11 +53,16 @@ impl Stage {
             Stage::StartTls => (Stage::Ehlo, "S: 250-mx.{domain}\nS: 250 STARTTLS\nC: STARTTLS\n"),
             Stage::Handshake => (Stage::StartTls, "S: 220 2.0.0 go ahead\n"),
             Stage::Secured => (Stage::Handshake, "! starttls\nC: EHLO mx.sender.test\n"),
+            Stage::Chunking => (
+                Stage::Ehlo,
+                "S: 250-mx.{domain}\nS: 250 CHUNKING\nC: MAIL FROM:<*>*\nS: 250 2.1.0 ok\nC: RCPT*\nS: 250 ok\n",
+            ),
             Stage::Mail => (Stage::Ehlo, "S: 250 mx.{domain}\nC: MAIL FROM:<*>*\n"),
             Stage::Rcpt => (Stage::Mail, "S: 250 2.1.0 ok\nC: RCPT TO:<user@{domain}>*\n"),
             Stage::Data => (Stage::Rcpt, "S: 250 2.1.5 ok\nC: DATA\n"),
             Stage::Content => (Stage::Data, "S: 354 go ahead\n"),
             Stage::Dot => (Stage::Content, "! content\n"),
+            Stage::Chunk => (Stage::Chunking, "! chunk\n"),
             Stage::Rset => (Stage::Rcpt, "S: 450 4.2.0 mailbox busy\nC: RSET\n"),
             Stage::Quit => (Stage::Dot, "S: 250 2.0.0 taken\nC: QUIT\n"),
         };

@@ -6,6 +6,7 @@ mod awkward_content;
 mod broken_dns_never_bounces;
 mod check_reports_all_mistakes;
 mod connection_reuse;
+mod content_by_bdat;
 mod crash_matrix;
 mod crash_of_bringing_back;
 mod crash_of_decisions;

@@ -68,6 +68,15 @@ const ANSWERS: &[Trial] = &[
     trial("dot-452", Dot, "S: 452 4.3.1 no room", "deferred 4.3.1", 2, 2),
     trial("dot-554", Dot, "S: 554 5.6.0 spam", "failed 5.6.0", 1, 1),
     trial("dot-babble", Dot, "B: thanks\\r\\n\n! hang", "unknown", 2, 2),
+    trial("chunk-421", Chunk, "S: 421 4.3.2 busy\n! close", "deferred 4.3.2", 2, 2),
+    trial("chunk-452", Chunk, "S: 452 4.3.1 no room", "deferred 4.3.1", 2, 2),
+    trial("chunk-554", Chunk, "S: 554 5.6.0 spam", "failed 5.6.0", 1, 1),
+    trial("chunk-no-rcpt", Chunk, "S: 554 5.5.1 no valid recipients", "deferred 4.5.0", 2, 2),
+    // CHUNKING was offered and BDAT is not known: no verdict, and DATA will do, in the same attempt.
+    trial("chunk-500", Chunk, "S: 500 5.5.1 what?\n! close", "delivered", 2, 2),
+    trial("chunk-502", Chunk, "S: 502 5.5.1 not here\nS: 500 what?\n! hang", "delivered", 2, 2),
+    trial("chunk-odd", Chunk, "S: 354 go ahead\n! hang", "deferred 4.5.0", 2, 2),
+    trial("chunk-babble", Chunk, "B: thanks\\r\\n\n! hang", "unknown", 2, 2),
     // The session was kept for the next attempt and is no good: another one, and not a word about it.
     trial("rset-421", Rset, "S: 421 4.3.2 idle\n! close", "deferred 4.2.0", 2, 1),
     trial("rset-450", Rset, "S: 450 later\nC? QUIT\n! close", "deferred 4.2.0", 2, 1),
@@ -114,6 +123,10 @@ const ENDS: &[Trial] = &[
     trial("data-reset", Rcpt, "S: 250 ok\n! reset", "deferred 4.4.2", 2, 1),
     // Of a small message all is out before its loss shows, the final dot too.
     trial("content-reset", Data, "S: 354 go ahead\n! reset", "unknown", 2, 1),
+    trial("chunk-close", Chunk, "! close", "unknown", 2, 2),
+    trial("chunk-half", Chunk, "B: 250 2.0.0 tak\n! close", "unknown", 2, 2),
+    trial("chunk-taken", Chunk, "S: 250 2.0.0 taken\n! close", "delivered", 1, 1),
+    trial("chunk-reset", Chunking, "! reset", "unknown", 2, 1), // the chunk is one piece with its end
     trial("rset-close", Rset, "! close", "deferred 4.2.0", 2, 1),
 ];
 
@@ -170,6 +183,8 @@ const SILENCES: &[Trial] = &[
     trial("data-hang", Data, "! hang", "deferred 4.4.2", 2, 1),
     trial("data-drip", Data, "D: 354 go ahead, slowly", "deferred 4.4.2", 2, 1),
     trial("dot-hang", Dot, "! hang", "unknown", 2, 2),
+    trial("chunk-hang", Chunk, "! hang", "unknown", 2, 2),
+    trial("chunk-drip", Chunk, "D: 250 2.0.0 taken, in the end", "unknown", 2, 2),
     trial("dot-drip", Dot, "D: 250 2.0.0 taken, in the end", "unknown", 2, 2),
 ];
 

@@ -17,6 +17,7 @@ use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::{self, HostMemory};
 use crate::targets::remote::ports::Network;
 use crate::targets::remote::settings::RemoteSettings;
+use crate::targets::remote::unchunked::Unchunked;
 use crate::wire::Wire;
 
 /// What remote targets share.
@@ -58,6 +59,7 @@ impl RemoteWorld<'_> {
             timeouts: settings.timeouts,
             eight_bit: settings.eight_bit,
             counters: Counters::default(),
+            unchunked: Unchunked::default(),
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
             wire: Arc::clone(self.wire),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -72,19 +73,20 @@ impl Listener for Told {
     }
 }
 
-async fn send(body: &Body, noted: Result<(), Failure>) -> (Ending, Vec<u8>) {
-    send_heard(body, noted, Arc::new(())).await
+fn timeouts() -> Timeouts {
+    let minute = Duration::from_secs(60);
+    Timeouts { greeting: minute, command: minute, block: minute, submission: minute }
 }
 
-async fn send_heard(
+/// A session with whoever is at the other end of the stream, and one transaction in it.
+async fn transact(
+    stream: TcpStream,
+    flow: Flow,
+    timeouts: Timeouts,
     body: &Body,
     noted: Result<(), Failure>,
     listener: Arc<dyn Listener>,
-) -> (Ending, Vec<u8>) {
-    let (stream, heard) = peer().await;
-    let minute = Duration::from_secs(60);
-    let timeouts =
-        Timeouts { greeting: minute, command: minute, block: minute, submission: minute };
+) -> Ending {
     let how = Opened {
         dialect: Dialect::Smtp,
         our_name: "client.test",
@@ -97,14 +99,70 @@ async fn send_heard(
     let mut session = Session::open(stream, how).await.unwrap();
     let mail = b"MAIL FROM:<a@sender.test>\r\n".to_vec();
     let recipients = vec![b"RCPT TO:<b@peer.test>\r\n".to_vec()];
-    let ending = session
-        .transact(mail, recipients, body, |accepted| async move {
+    session
+        .transact(flow, mail, recipients, body, |accepted| async move {
             assert_eq!(accepted, [0]);
             noted
         })
-        .await;
-    drop(session);
+        .await
+}
+
+async fn send(body: &Body, noted: Result<(), Failure>) -> (Ending, Vec<u8>) {
+    send_heard(body, noted, Arc::new(())).await
+}
+
+async fn send_heard(
+    body: &Body,
+    noted: Result<(), Failure>,
+    listener: Arc<dyn Listener>,
+) -> (Ending, Vec<u8>) {
+    let (stream, heard) = peer().await;
+    let ending = transact(stream, Flow::Stepped, timeouts(), body, noted, listener).await;
     (ending, heard.await.unwrap())
+}
+
+/// The other end, led by a test.
+struct Peer(BufReader<TcpStream>);
+
+impl Peer {
+    /// The next line; empty at the end of the connection.
+    async fn hears(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        line.trim_end().to_string()
+    }
+
+    async fn says(&mut self, line: &str) {
+        self.0.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+    }
+
+    /// Greets, and says yes up to the recipient.
+    async fn accepts(&mut self) {
+        self.says("220 peer.test").await;
+        for command in ["EHLO", "MAIL", "RCPT"] {
+            let line = self.hears().await;
+            assert!(line.starts_with(command), "{line}");
+            self.says("250 ok").await;
+        }
+    }
+}
+
+/// Both ends at once.
+async fn meet<T>(
+    flow: Flow,
+    timeouts: Timeouts,
+    body: &Body,
+    noted: Result<(), Failure>,
+    serve: impl AsyncFnOnce(Peer) -> T,
+) -> (Ending, T) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        transact(stream, flow, timeouts, body, noted, Arc::new(())).await
+    };
+    let server = async { serve(Peer(BufReader::new(listener.accept().await.unwrap().0))).await };
+    tokio::join!(client, server)
 }
 
 fn assert_our_own(ending: &Ending, heard: &[u8]) {
@@ -168,4 +226,30 @@ async fn a_body_that_cannot_be_read_to_its_end_is_our_own_fault() {
     let (ending, heard) = send(&body, Ok(())).await;
     assert!(heard.len() > PIECE, "only {} octets were sent before", heard.len());
     assert_our_own(&ending, &heard);
+}
+
+/// RFC 3030 §2: a chunk is its own end, so all of it waits for the note.
+#[tokio::test]
+async fn a_chunk_is_sent_when_it_is_noted_and_not_a_letter_before() {
+    let body = Body::memory(b"Subject: x\r\n\r\n.y".to_vec());
+    let (ending, ()) = meet(Flow::Chunk, timeouts(), &body, Ok(()), async |mut peer: Peer| {
+        peer.accepts().await;
+        assert_eq!(peer.hears().await, "BDAT 18 LAST");
+        let mut octets = [0; 18];
+        peer.0.read_exact(&mut octets).await.unwrap();
+        assert_eq!(&octets, b"Subject: x\r\n\r\n.y\r\n");
+        peer.says("250 taken").await;
+    })
+    .await;
+    assert!(matches!(&ending.fates[..], [Fate::Taken(_)]), "{ending:?}");
+    assert_eq!(ending.standing, Standing::Good);
+
+    let failure = Failure::new(Cause::OwnResources, "no space is left");
+    let (ending, heard) = meet(Flow::Chunk, timeouts(), &body, Err(failure), async |mut peer| {
+        peer.accepts().await;
+        peer.hears().await
+    })
+    .await;
+    assert_our_own(&ending, heard.as_bytes());
+    assert_eq!(heard, "");
 }

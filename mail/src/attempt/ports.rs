@@ -18,6 +18,8 @@ pub struct Transacted {
     /// By the index that each addressee is called by.
     pub fates: Vec<(u32, Fate)>,
     pub standing: Standing,
+    /// The server did not know how the content was sent, and there is another way: nothing was decided.
+    pub misunderstood: bool,
     /// The server offered DSN, and was told what the sender wants.
     pub dsn_passed_on: bool,
 }

@@ -139,6 +139,8 @@ struct Run {
     first_attempt: bool,
     /// The other family was asked after a refusal that may have been about our address.
     family_changed: bool,
+    /// Content was not understood as it was sent, and the same host asked again: once an attempt.
+    misunderstood: bool,
     /// After the final dot no other exchanger may be asked.
     stop: bool,
 }
@@ -176,6 +178,7 @@ impl Run {
             coverage: Coverage::Whole,
             first_attempt: job.attempt <= 1,
             family_changed: false,
+            misunderstood: false,
             stop: false,
         }
     }
@@ -367,8 +370,8 @@ impl Run {
         loop {
             match ports.connect(host, address, TlsDemand::Opportunistic).await {
                 Ok(session) => match self.session(session, other, ports).await {
-                    // Every session of these decides about one recipient at least.
-                    End::Full => {}
+                    // Every session of these decides about one recipient at least, but for the one that was misunderstood.
+                    End::Again => {}
                     End::Over(next) => return next,
                 },
                 Err(failure) if failure.cause == Cause::Loop => return Next::Nobody,
@@ -396,6 +399,7 @@ impl Run {
             self.pending.iter().map(|pending| pending.addressee.clone()).collect();
         let first = offered.len();
         let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
+        let mut again = false;
         while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
             let rest = offered.split_off(offered.len().min(session.room().max(1)));
             let done = ports.transact(&mut session, &offered).await;
@@ -403,6 +407,7 @@ impl Run {
             let sorted = self.transaction(&session, done, other, ports).await;
             next = sorted.next;
             counts |= sorted.counts;
+            again |= sorted.plainly;
             // A server that takes nobody and asks for another transaction would be asked for ever.
             let progress = sorted.again.len() < offered.len();
             offered.retain(|addressee| sorted.again.contains(&addressee.index()));
@@ -414,9 +419,9 @@ impl Run {
             }
         }
         self.sessions += usize::from(counts);
-        let full = standing == Standing::Good && !offered.is_empty() && offered.len() < first;
+        again |= standing == Standing::Good && !offered.is_empty() && offered.len() < first;
         ports.release(session, standing).await;
-        if full { End::Full } else { End::Over(next) }
+        if again { End::Again } else { End::Over(next) }
     }
 
     fn left_over<S: Peer>(&mut self, offered: &[Addressee], broken: Option<Failure>, session: &S) {
@@ -444,9 +449,11 @@ impl Run {
         let (remote, facts) = (session.remote(), session.facts());
         let may_change_family =
             self.first_attempt && !self.family_changed && other == OtherFamily::Present;
+        let plainly = done.misunderstood && !self.misunderstood;
+        self.misunderstood |= done.misunderstood;
         let mut ended = Vec::new();
         let mut sorted =
-            Sorted { again: Vec::new(), next: Next::Address, counts: false, broken: None };
+            Sorted { again: Vec::new(), next: Next::Address, plainly, counts: false, broken: None };
         for (index, fate) in done.fates {
             match fate {
                 Fate::Taken(reply) => {
@@ -476,6 +483,10 @@ impl Run {
                     if may_change_family && may_be_about_our_address(&failure) {
                         sorted.next = Next::AddressOfOtherFamily;
                         self.family_changed = true;
+                        self.note(index, failure, facts.clone());
+                        continue;
+                    }
+                    if plainly && failure.cause == Cause::Protocol(Stage::Data) {
                         self.note(index, failure, facts.clone());
                         continue;
                     }
@@ -554,8 +565,8 @@ impl Run {
 
 /// How a session ended.
 enum End {
-    /// It may carry no more, and there are recipients that were not offered.
-    Full,
+    /// There are recipients for another one with the same host: it may carry no more, or content has to be sent in another way.
+    Again,
     Over(Next),
 }
 
@@ -564,6 +575,8 @@ struct Sorted {
     /// Addressees for another transaction.
     again: Vec<u32>,
     next: Next,
+    /// Those whose content was not understood may have it in the way that every server knows.
+    plainly: bool,
     /// Somebody was offered to the server, or it failed at once: one of the sessions of the attempt.
     counts: bool,
     broken: Option<Failure>,

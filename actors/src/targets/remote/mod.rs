@@ -5,6 +5,7 @@ pub mod hosts;
 pub mod ports;
 pub mod reuse;
 pub mod settings;
+pub mod unchunked;
 
 use std::sync::Arc;
 use std::time::Duration;

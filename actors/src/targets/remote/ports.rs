@@ -33,8 +33,9 @@ use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
 use posthaste_mail::route::mx::MxRecord;
+use posthaste_mail::wire::client::flow::Flow;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
-use posthaste_mail::wire::client::transaction::{Fate, Standing};
+use posthaste_mail::wire::client::transaction::{Ending, Fate, Standing};
 
 use crate::limits::Permit;
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
@@ -42,6 +43,7 @@ use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
 use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::HostMemory;
 use crate::targets::remote::reuse::{self, Lender, Lent};
+use crate::targets::remote::unchunked::Unchunked;
 use crate::wire::{Recording, Wire};
 
 /// After this long without a greeting, or a word in a session, the queue may use the slot for somebody else.
@@ -67,6 +69,7 @@ pub struct Network {
     /// `strict_8bit`.
     pub eight_bit: EightBit,
     pub counters: Counters,
+    pub unchunked: Unchunked,
     pub pool_out: Address<CheckOut>,
     pub pool_in: Address<CheckIn>,
     pub wire: Arc<Wire>,
@@ -305,7 +308,7 @@ impl RemotePorts {
     fn refused_all(addressees: &[Addressee], failure: &Failure) -> Transacted {
         let fates =
             addressees.iter().map(|a| (a.index(), Fate::Refused(failure.clone()))).collect();
-        Transacted { fates, standing: Standing::Good, dsn_passed_on: false }
+        untouched(fates, false)
     }
 }
 
@@ -319,6 +322,11 @@ async fn stands_still(progress: &AtomicU64) {
         }
         tokio::time::sleep(PATIENCE).await;
     }
+}
+
+/// No transaction was made, and the session is as it was.
+fn untouched(fates: Vec<(u32, Fate)>, dsn_passed_on: bool) -> Transacted {
+    Transacted { fates, standing: Standing::Good, misunderstood: false, dsn_passed_on }
 }
 
 fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
@@ -450,10 +458,12 @@ impl Ports for RemotePorts {
             refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
         if commands.is_empty() {
             live.note_fates(&fates);
-            return Transacted { fates, standing: Standing::Good, dsn_passed_on };
+            return untouched(fates, dsn_passed_on);
         }
         live.transactions += 1;
         let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
+        let chunks = self.network.unchunked.chunks(live.proof.address);
+        let flow = Flow::of(live.session.dialect(), capabilities, self.body.len(), chunks);
         let unannounced = is_unannounced(&self.envelope, capabilities);
         let journal = self.journal.clone();
         // Everybody behind an address that is named once.
@@ -491,7 +501,7 @@ impl Ports for RemotePorts {
         let (told, batch, waiting_to) = (self.told_waiting, self.batch, &self.waiting_to);
         let progress = live.session.progress();
         let ending = {
-            let mut work = pin!(live.session.transact(mail, lines, &self.body, before_dot));
+            let mut work = pin!(live.session.transact(flow, mail, lines, &self.body, before_dot));
             let mut silence = pin!(stands_still(&progress));
             let mut silent = told;
             loop {
@@ -509,7 +519,12 @@ impl Ports for RemotePorts {
         self.told_waiting = silent;
         fates.extend(indices.into_iter().zip(ending.fates));
         live.note_fates(&fates);
-        Transacted { fates, standing: ending.standing, dsn_passed_on }
+        let Ending { standing, chunk_unknown: misunderstood, .. } = ending;
+        if misunderstood {
+            self.network.unchunked.note(live.proof.address);
+            info!(self.log, "server announces CHUNKING and does not know BDAT"; "mx" => &live.remote.host);
+        }
+        Transacted { fates, standing, misunderstood, dsn_passed_on }
     }
 
     async fn release(&mut self, live: Live, standing: Standing) {
@@ -662,6 +677,7 @@ mod tests {
             },
             eight_bit: EightBit::AsItIs,
             counters: Counters::default(),
+            unchunked: Unchunked::default(),
             pool_out: recorded.address.clone().recipient(),
             pool_in: recorded.address.clone().recipient(),
             wire: Arc::new(Wire::new(clock.clone())),

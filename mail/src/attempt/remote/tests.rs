@@ -72,6 +72,8 @@ struct World {
     connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
     /// Fates by transaction; when it runs out everything is taken.
     fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
+    /// So many transactions in which the server does not know how the content is sent.
+    misunderstands: u32,
     idle: bool,
     own: Vec<IpAddr>,
     unusable: Vec<IpAddr>,
@@ -107,6 +109,7 @@ impl Default for World {
             missing_family: false,
             connect: Box::new(|_| Ok(())),
             fates: VecDeque::new(),
+            misunderstands: 0,
             idle: false,
             own: vec![],
             unusable: vec![],
@@ -195,12 +198,14 @@ impl Ports for World {
     async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
         line.left -= 1;
         self.transactions.push(addressees.len());
+        let misunderstood = self.misunderstands > 0;
+        self.misunderstands = self.misunderstands.saturating_sub(1);
         let fate = self.fates.pop_front().unwrap_or_else(|| Box::new(|_| taken()));
         let fates: Vec<_> = addressees.iter().map(|a| (a.index(), fate(a.index()))).collect();
         let lost = |f: &Fate| matches!(f, Fate::Refused(f) if f.code == 421 || !matches!(f.cause, Cause::Refused(_)));
         let broken = fates.iter().any(|(_, f)| lost(f));
         let standing = if broken { Standing::Broken } else { Standing::Good };
-        Transacted { fates, standing, dsn_passed_on: false }
+        Transacted { fates, standing, misunderstood, dsn_passed_on: false }
     }
     async fn release(&mut self, _: Line, standing: Standing) {
         self.released.push(standing);
@@ -346,6 +351,28 @@ fn no_second_exchanger_after_the_dot() {
     let later: Box<dyn Fn(u32) -> Fate + Send> = Box::new(|_| refused(Stage::Dot, 451));
     let world = World { fates: VecDeque::from([later]), ..two() }.run();
     assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.0.0", 1));
+}
+
+#[test]
+fn content_that_was_misunderstood_is_sent_once_more_to_the_same_host() {
+    let what = || Fate::Refused(Failure::new(Cause::Protocol(Stage::Data), "500 what?"));
+    let first: Fates = Box::new(move |i| if i == 0 { refused(Stage::Rcpt, 550) } else { what() });
+    let world = World { people: 2, misunderstands: 1, fates: VecDeque::from([first]), ..two() };
+    let world = world.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("failed 5.0.0", vec![ip(1), ip(1)]));
+    assert!(matches!(world.outcomes[1].1, Outcome::Delivered(_)));
+    assert_eq!(world.transactions, [2, 1]);
+    // Also where it was an idle session.
+    let idle = World { idle: true, misunderstands: 1, fates: VecDeque::from([all(what)]), ..two() };
+    let idle = idle.run();
+    assert_eq!((idle.code().as_str(), idle.dialled), ("delivered", vec![ip(1)]));
+    // A server that understands neither way has had its chance.
+    let fates = VecDeque::from([all(what), all(what), all(what)]);
+    let world = World { misunderstands: 3, fates, ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.5.0", 2));
+    // Without another way it is what it was: nobody else is asked.
+    let world = World { fates: VecDeque::from([all(what)]), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.5.0", 1));
 }
 
 #[test]

@@ -3,5 +3,6 @@
 //! A session is an `Opening` (greeting, EHLO, STARTTLS, EHLO again) and then any number of `Transaction`s. Both tell the driver what
 //! to do next with a step, and are told what came of it; the driver owns the stream and the clock.
 
+pub mod flow;
 pub mod opening;
 pub mod transaction;

@@ -1,4 +1,4 @@
-//! One transaction: MAIL, RCPTs, DATA, content, the last reply (RFC 5321 §3.3).
+//! One transaction: MAIL, RCPTs, DATA, content, the last reply (RFC 5321 §3.3); or BDAT in place of DATA and content (RFC 3030 §2).
 //!
 //! With PIPELINING commands go out in windows and replies are matched by position (RFC 2920 §3.1); without it one at a time. The
 //! content is sent only when a recipient was accepted. What is decided for a recipient is never decided again.
@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::outcome::{Cause, Class, Failure, Stage};
 use crate::status::Enhanced;
+use crate::wire::client::flow::Flow;
 use crate::wire::client::opening::Dialect;
 use crate::wire::reply::Reply;
 
@@ -20,6 +21,8 @@ pub enum Step {
     Await(Stage),
     /// Send the content with doubled dots; call `dot_sent` before the final dot is written.
     Content,
+    /// Send the content as it is, behind `BDAT n LAST`; call `dot_sent` before it is written.
+    Chunk,
     Done,
 }
 
@@ -67,7 +70,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Transaction {
     dialect: Dialect,
-    pipelining: bool,
+    flow: Flow,
     write: Vec<u8>,
     waiting: VecDeque<Vec<u8>>,
     next_recipient: usize,
@@ -80,6 +83,7 @@ pub struct Transaction {
     full: bool,
     dot_sent: bool,
     standing: Standing,
+    chunk_unknown: bool,
     /// A MAIL is open that only RSET ends.
     open: bool,
 }
@@ -88,14 +92,14 @@ impl Transaction {
     /// `mail` and `recipients` are rendered commands, CRLF included.
     pub fn new(
         dialect: Dialect,
-        pipelining: bool,
+        flow: Flow,
         mail: Vec<u8>,
         recipients: Vec<Vec<u8>>,
     ) -> Transaction {
         let count = recipients.len();
         let mut transaction = Transaction {
             dialect,
-            pipelining,
+            flow,
             write: mail,
             waiting: recipients.into(),
             next_recipient: 0,
@@ -108,9 +112,10 @@ impl Transaction {
             full: false,
             dot_sent: false,
             standing: Standing::Good,
+            chunk_unknown: false,
             open: false,
         };
-        if pipelining {
+        if flow == Flow::Grouped {
             transaction.fill_window();
         }
         transaction
@@ -124,7 +129,7 @@ impl Transaction {
             self.next_recipient += 1;
         }
         // RFC 2920 §3.1: DATA may be the last command of a group.
-        if self.pipelining && self.waiting.is_empty() && self.expected.len() < WINDOW {
+        if self.flow == Flow::Grouped && self.waiting.is_empty() && self.expected.len() < WINDOW {
             self.write_data();
         }
     }
@@ -150,6 +155,7 @@ impl Transaction {
             });
         }
         match self.phase {
+            Phase::Content if self.flow == Flow::Chunk => Step::Chunk,
             Phase::Content => Step::Content,
             Phase::Envelope => self.go_on(),
             Phase::Sent | Phase::Over => Step::Done,
@@ -165,7 +171,7 @@ impl Transaction {
             self.waiting.clear();
         }
         if !self.waiting.is_empty() {
-            if self.pipelining {
+            if self.flow == Flow::Grouped {
                 self.fill_window();
             } else if let Some(command) = self.waiting.pop_front() {
                 self.write.extend_from_slice(&command);
@@ -176,6 +182,10 @@ impl Transaction {
         }
         if self.accepted.is_empty() || self.data_written {
             return self.over();
+        }
+        if self.flow == Flow::Chunk {
+            self.phase = Phase::Content;
+            return Step::Chunk;
         }
         self.write_data();
         self.step()
@@ -266,10 +276,7 @@ impl Transaction {
         }
         // The manual, `conn_reuse_limit`: never reused if the previous DATA failed.
         self.spoiled_by(reply, Standing::Parting);
-        // 503, and 554 5.5.1, say here "no valid recipients", although some were accepted: that is not a verdict on them.
-        let contradicts =
-            reply.code == 503 || (reply.code == 554 && reply.enhanced == Some(Enhanced(5, 5, 1)));
-        let failure = if contradicts {
+        let failure = if contradicts(reply) {
             let text = format!("DATA refused after recipients were accepted: {}", reply.text());
             Failure::new(Cause::Protocol(Stage::Data), text)
         } else {
@@ -279,13 +286,9 @@ impl Transaction {
     }
 
     fn dot_answered(&mut self, whom: Option<usize>, reply: Reply) {
-        let failure = (!reply.is_positive()).then(|| reply.failure(Stage::Dot));
-        if failure.is_some() {
-            self.spoiled_by(&reply, Standing::Parting); // as after DATA
-        }
-        let fate = match failure {
-            None => Fate::Taken(reply),
-            Some(failure) => Fate::Refused(failure),
+        let fate = match reply.is_positive() {
+            true => Fate::Taken(reply),
+            false => Fate::Refused(self.content_refused(&reply, Stage::Dot)),
         };
         match whom {
             Some(index) => self.decide(index, fate),
@@ -301,7 +304,23 @@ impl Transaction {
         }
     }
 
-    /// The driver is about to write the final dot: from here on silence does not mean failure.
+    fn content_refused(&mut self, reply: &Reply, stage: Stage) -> Failure {
+        // RFC 3030 §2: whoever announces CHUNKING knows BDAT. One who does not takes the content for commands.
+        if self.flow == Flow::Chunk && matches!(reply.code, 500..=504) {
+            self.chunk_unknown = true;
+            self.worsen(Standing::Broken);
+            let text = format!("BDAT is offered and not known: {}", reply.text());
+            return Failure::new(Cause::Protocol(Stage::Data), text);
+        }
+        self.spoiled_by(reply, Standing::Parting); // as after DATA
+        if self.flow == Flow::Chunk && contradicts(reply) {
+            let text = format!("BDAT refused after recipients were accepted: {}", reply.text());
+            return Failure::new(Cause::Protocol(Stage::Data), text);
+        }
+        reply.failure(stage)
+    }
+
+    /// The driver is about to write the final dot, or the chunk that is the content: from here on silence does not mean failure.
     pub fn dot_sent(&mut self) {
         self.dot_sent = true;
         self.phase = Phase::Sent;
@@ -311,6 +330,15 @@ impl Transaction {
                 self.expected.extend(self.accepted.iter().map(|i| Expected::Dot(Some(*i))));
             }
         }
+    }
+
+    /// The server refused before it was sent all of the content. It is not waited for.
+    pub fn refused_within(&mut self, reply: &Reply) {
+        let failure = match reply.code {
+            421 => reply.failure(Stage::Content),
+            _ => self.content_refused(reply, Stage::Content),
+        };
+        self.end_with(failure);
     }
 
     /// The connection is gone, silent or senseless. What was decided stays.
@@ -325,7 +353,7 @@ impl Transaction {
         self.waiting.clear();
         self.phase = Phase::Over;
         // A 4yz or 5yz reply is an answer, also to the dot; anything else after the dot leaves the question open.
-        let answered = matches!(failure.cause, Cause::Refused(_));
+        let answered = matches!(failure.cause, Cause::Refused(_)) || self.chunk_unknown;
         if self.dot_sent && !answered {
             let text = format!("{} (after the end of data)", failure.text);
             let unknown = Failure {
@@ -390,7 +418,8 @@ impl Transaction {
             Fate::AnotherTransaction(Failure::new(Cause::Refused(Stage::Rcpt), text))
         };
         let fates = self.fates.into_iter().map(|fate| fate.unwrap_or_else(unsent)).collect();
-        Ending { fates, standing: self.standing, needs_reset: self.open }
+        let Transaction { standing, open, chunk_unknown, .. } = self;
+        Ending { fates, standing, needs_reset: open, chunk_unknown }
     }
 }
 
@@ -401,14 +430,21 @@ pub struct Ending {
     pub standing: Standing,
     /// RSET must come first.
     pub needs_reset: bool,
+    /// The server announced CHUNKING and does not know BDAT: nothing was decided, and DATA may do.
+    pub chunk_unknown: bool,
 }
 
 impl Ending {
     /// No transaction was made, because the session is gone.
     pub fn lost(recipients: usize, failure: Failure) -> Ending {
         let fates = vec![Fate::Refused(failure); recipients];
-        Ending { fates, standing: Standing::Broken, needs_reset: false }
+        Ending { fates, standing: Standing::Broken, needs_reset: false, chunk_unknown: false }
     }
+}
+
+/// 503, and 554 5.5.1, say to DATA "no valid recipients": where some were accepted, that is not a verdict on them.
+fn contradicts(reply: &Reply) -> bool {
+    reply.code == 503 || (reply.code == 554 && reply.enhanced == Some(Enhanced(5, 5, 1)))
 }
 
 /// RFC 5321 §4.5.3.1.10: 452 to RCPT says "too many recipients"; 552 is the old code for it, but only where the status does not say

@@ -8,19 +8,19 @@ fn reply(line: &str) -> Reply {
 
 struct Play {
     dialect: Dialect,
-    pipelining: bool,
+    flow: Flow,
     people: usize,
 }
 
-const PIPED: Play = Play { dialect: Dialect::Smtp, pipelining: true, people: 2 };
-const STEPPED: Play = Play { dialect: Dialect::Smtp, pipelining: false, people: 2 };
+const PIPED: Play = Play { dialect: Dialect::Smtp, flow: Flow::Grouped, people: 2 };
+const STEPPED: Play = Play { dialect: Dialect::Smtp, flow: Flow::Stepped, people: 2 };
+const CHUNKED: Play = Play { dialect: Dialect::Smtp, flow: Flow::Chunk, people: 2 };
 
 impl Play {
     /// Plays the server's lines; a missing line is a lost connection.
     fn run(&self, server: &[&str]) -> (String, Ending) {
         let people = (0..self.people).map(|i| format!("R{i}\r\n").into_bytes()).collect();
-        let mut transaction =
-            Transaction::new(self.dialect, self.pipelining, b"M\r\n".to_vec(), people);
+        let mut transaction = Transaction::new(self.dialect, self.flow, b"M\r\n".to_vec(), people);
         let (mut said, mut lines) = (String::new(), server.iter());
         loop {
             match transaction.step() {
@@ -29,6 +29,10 @@ impl Play {
                 }
                 Step::Content => {
                     said += "[content] ";
+                    transaction.dot_sent();
+                }
+                Step::Chunk => {
+                    said += "[chunk] ";
                     transaction.dot_sent();
                 }
                 Step::Done => return (said, transaction.finish()),
@@ -197,6 +201,92 @@ fn lmtp_answers_each_accepted_recipient() {
 }
 
 #[test]
+fn a_chunk_takes_the_place_of_data_and_content() {
+    let (said, ending) = CHUNKED.run(&["250 m", "250 r", "550 r", "250 taken"]);
+    assert_eq!(said, "M R0 R1 [chunk] ");
+    assert_eq!(fates(&ending), ["taken 250", "refused 550 refused"]);
+    assert!(ending.standing == Standing::Good && !ending.needs_reset);
+    // Nobody accepted: no chunk, and the open MAIL is ended by RSET.
+    let (said, ending) = CHUNKED.run(&["250 m", "550 r", "450 r"]);
+    assert_eq!(said, "M R0 R1 ");
+    assert!(ending.standing == Standing::Good && ending.needs_reset);
+    // RFC 2033 §4.2, if ever: a reply for each.
+    let lmtp = Play { dialect: Dialect::Lmtp, ..CHUNKED };
+    let (_, ending) = lmtp.run(&["250 m", "250 a", "250 b", "250 a", "452 4.2.2 full"]);
+    assert_eq!(fates(&ending), ["taken 250", "refused 452 refused"]);
+}
+
+#[test]
+fn a_refused_chunk_is_a_refused_content() {
+    let to_chunk = |reply| CHUNKED.run(&["250 m", "250 r", "250 r", reply]).1;
+    for (reply, fate) in [
+        ("452 4.3.1 no room", "refused 452 refused"),
+        ("552 5.3.4 too big", "refused 552 refused"),
+        ("554 5.7.1 policy", "refused 554 refused"),
+        ("554 5.5.1 no valid recipients", "refused 451 protocol"), // there are some
+    ] {
+        let ending = to_chunk(reply);
+        assert_eq!(fates(&ending), [fate, fate]);
+        // All of the chunk was sent: the server has taken it off the line, whatever it thinks of it (RFC 3030 §2).
+        assert!(ending.standing == Standing::Parting && !ending.chunk_unknown, "{reply}");
+    }
+    assert_eq!(fates(&to_chunk("421 4.3.2 going"))[0], "refused 421 refused");
+    assert_eq!(to_chunk("354 go ahead").standing, Standing::Broken);
+    let (_, lost) = CHUNKED.run(&["250 m", "250 r", "250 r"]);
+    assert_eq!(fates(&lost)[0], "refused 451 unknown-after-dot");
+}
+
+#[test]
+fn an_unknown_bdat_is_no_verdict() {
+    for reply in ["500 what?", "502 5.5.1 not here", "503 5.5.1 DATA first", "504 no LAST"] {
+        let (_, ending) = CHUNKED.run(&["250 m", "250 r", "250 r", reply]);
+        assert_eq!(fates(&ending), ["refused 451 protocol", "refused 451 protocol"]);
+        // What follows are answers to the lines of the content.
+        assert!(ending.standing == Standing::Broken && ending.chunk_unknown, "{reply}");
+    }
+    // To the dot they are verdicts, as they were.
+    let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "354 go", "500 what?"]);
+    assert_eq!(fates(&ending)[0], "refused 500 refused");
+    assert!(!ending.chunk_unknown);
+}
+
+#[test]
+fn a_refusal_within_the_content_is_an_answer() {
+    let within = |flow, words: &str| {
+        let people = vec![b"R0\r\n".to_vec()];
+        let mut transaction = Transaction::new(Dialect::Smtp, flow, b"M\r\n".to_vec(), people);
+        let mut replies = ["250 m", "250 r", "354 go"].iter();
+        loop {
+            match transaction.step() {
+                Step::Await(_) => transaction.reply(reply(replies.next().unwrap())),
+                Step::Content => transaction.refused_within(&reply(words)),
+                Step::Chunk => {
+                    transaction.dot_sent();
+                    transaction.refused_within(&reply(words));
+                }
+                Step::Write(_) => {}
+                Step::Done => return transaction.finish(),
+            }
+        }
+    };
+    for flow in [Flow::Stepped, Flow::Grouped, Flow::Chunk] {
+        for (words, fate) in [
+            ("552 5.3.4 too big", "refused 552 refused"),
+            ("452 4.3.1 no room", "refused 452 refused"),
+            ("421 4.3.2 going", "refused 421 refused"),
+        ] {
+            let ending = within(flow, words);
+            assert_eq!(fates(&ending), [fate]);
+            assert_eq!(ending.standing, Standing::Broken); // in mid-content nothing else can be said
+        }
+    }
+    assert_eq!(fates(&within(Flow::Stepped, "500 what?")), ["refused 500 refused"]);
+    let unknown = within(Flow::Chunk, "500 what?");
+    assert_eq!(fates(&unknown), ["refused 451 protocol"]);
+    assert!(unknown.chunk_unknown);
+}
+
+#[test]
 fn lost_at_each_stage() {
     let whole = ["250 m", "250 r", "550 r", "354 go", "250 ok"];
     for cut in 0..whole.len() {
@@ -224,7 +314,7 @@ fn every_recipient_has_a_fate_whatever_comes() {
     for round in 0..5000 {
         let play = Play {
             dialect: if round % 3 == 0 { Dialect::Lmtp } else { Dialect::Smtp },
-            pipelining: dice.below(2) == 0,
+            flow: [Flow::Stepped, Flow::Grouped, Flow::Chunk][dice.below(3)],
             people: 1 + dice.below(5),
         };
         let server: Vec<&str> =
@@ -232,6 +322,6 @@ fn every_recipient_has_a_fate_whatever_comes() {
         let (said, ending) = play.run(&server);
         assert_eq!(ending.fates.len(), play.people);
         let taken = ending.fates.iter().any(|f| matches!(f, Fate::Taken(_)));
-        assert!(!taken || said.contains("[content]"), "{server:?}");
+        assert!(!taken || said.contains("[content]") || said.contains("[chunk]"), "{server:?}");
     }
 }
