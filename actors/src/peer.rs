@@ -68,6 +68,7 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
             command: PATIENCE,
             block: PATIENCE,
             submission: PATIENCE,
+            transaction: PATIENCE,
         },
         listener: recording.clone(),
     };

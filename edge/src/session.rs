@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use posthaste_mail::address::Domain;
 use posthaste_mail::outcome::{Cause, Failure, Stage};
@@ -43,7 +43,15 @@ pub struct Timeouts {
     pub block: Duration,
     /// `submission_timeout`, for the reply to the final dot.
     pub submission: Duration,
+    /// From MAIL to the final dot, so that a peer that is never quite too slow does not keep a task for ever: with 100 recipients
+    /// `command_timeout` alone allows eight hours. The content has what `SLOWEST` gives it besides.
+    pub transaction: Duration,
 }
+
+/// mox allows a session half an hour.
+pub const TRANSACTION_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Octets of content a second that a peer has to take, on the average (Postfix `smtp_min_data_rate`).
+const SLOWEST: u64 = 500;
 
 const RESET_LIMIT: Duration = Duration::from_secs(20);
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
@@ -252,11 +260,16 @@ impl Session {
         }
         let mut transaction = Transaction::new(self.dialect, flow, mail, recipients);
         let mut before_dot = Some(before_dot);
+        let for_content = Duration::from_secs(content.len() / SLOWEST);
+        let ceiling = Instant::now() + self.timeouts.transaction + for_content;
         loop {
             let failure = match transaction.step() {
                 Step::Done => break,
-                Step::Write(bytes) => self.write(&bytes, transaction.stage()).await.err(),
-                Step::Await(stage) => match self.reply(stage).await {
+                Step::Write(bytes) => {
+                    let stage = transaction.stage();
+                    by(ceiling, stage, self.write(&bytes, stage)).await.err()
+                }
+                Step::Await(stage) => match self.reply_by(ceiling, stage).await {
                     Ok(reply) => {
                         transaction.reply(reply);
                         None
@@ -264,7 +277,9 @@ impl Session {
                     Err(failure) => Some(failure),
                 },
                 Step::Content => match before_dot.take() {
-                    Some(before_dot) => self.content(&mut transaction, content, before_dot).await,
+                    Some(before_dot) => {
+                        self.content(&mut transaction, content, ceiling, before_dot).await
+                    }
                     None => Some(Failure::new(Cause::Internal, "content was asked for twice")),
                 },
                 Step::Chunk => match before_dot.take() {
@@ -286,6 +301,7 @@ impl Session {
         &mut self,
         transaction: &mut Transaction,
         content: &Body,
+        ceiling: Instant,
         before_dot: F,
     ) -> Option<Failure>
     where
@@ -293,7 +309,8 @@ impl Session {
         D: Future<Output = Result<(), Failure>>,
     {
         let noted = before_dot(transaction.accepted().to_vec());
-        let (sent, noted) = tokio::join!(self.all_but_the_end(content), noted);
+        let sent = by(ceiling, Stage::Content, self.all_but_the_end(content));
+        let (sent, noted) = tokio::join!(sent, noted);
         let (stuffer, mut last) = match sent {
             Ok(rest) => rest,
             Err(failure) => return self.last_words(transaction, failure).await,
@@ -337,7 +354,8 @@ impl Session {
         last: &[u8],
     ) -> Option<Failure> {
         transaction.dot_sent();
-        let written = self.write_content(last).await;
+        let end = Instant::now() + self.timeouts.submission;
+        let written = by(end, Stage::Content, self.write_content(last)).await;
         self.listener.ends_content();
         fault::reached("wire", "dot");
         match written {
@@ -416,6 +434,14 @@ impl Session {
             self.stream.flush().await
         };
         timeout(limit, all).await.map_err(|_| timed_out(stage, limit))?.map_err(|e| lost(stage, &e))
+    }
+
+    /// A reply of a transaction. The ceiling is not for the last one: who does not wait for that never knows what became of the mail.
+    async fn reply_by(&mut self, ceiling: Instant, stage: Stage) -> Result<Reply, Failure> {
+        match stage {
+            Stage::Dot => self.reply(stage).await,
+            _ => by(ceiling, stage, self.reply(stage)).await,
+        }
     }
 
     /// One reply. The deadline is for the whole of it, so that a peer that drips octets meets it too.
@@ -526,6 +552,18 @@ fn unreadable(error: &io::Error) -> Failure {
 
 fn too_short() -> Failure {
     Failure::new(Cause::Internal, "the message is shorter than recorded")
+}
+
+/// What a transaction has to have done by then.
+async fn by<T>(
+    ceiling: Instant,
+    stage: Stage,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout_at(ceiling, work).await.unwrap_or_else(|_| {
+        let text = format!("the server took too long over the transaction as a whole ({stage})");
+        Err(Failure::new(Cause::TimedOut(stage), text))
+    })
 }
 
 fn timed_out(stage: Stage, limit: Duration) -> Failure {

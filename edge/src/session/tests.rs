@@ -73,38 +73,65 @@ impl Listener for Told {
     }
 }
 
-fn timeouts() -> Timeouts {
-    let minute = Duration::from_secs(60);
-    Timeouts { greeting: minute, command: minute, block: minute, submission: minute }
-}
-
-/// A session with whoever is at the other end of the stream, and one transaction in it.
-async fn transact(
-    stream: TcpStream,
+/// How a message is sent.
+struct Sending {
     flow: Flow,
     timeouts: Timeouts,
-    body: &Body,
+    people: usize,
     noted: Result<(), Failure>,
     listener: Arc<dyn Listener>,
-) -> Ending {
-    let how = Opened {
-        dialect: Dialect::Smtp,
-        our_name: "client.test",
-        starttls: StartTls::Skip,
-        tls: &ClientTls::new(&[]).unwrap(),
-        host: None,
-        timeouts,
-        listener,
-    };
-    let mut session = Session::open(stream, how).await.unwrap();
-    let mail = b"MAIL FROM:<a@sender.test>\r\n".to_vec();
-    let recipients = vec![b"RCPT TO:<b@peer.test>\r\n".to_vec()];
-    session
-        .transact(flow, mail, recipients, body, |accepted| async move {
-            assert_eq!(accepted, [0]);
-            noted
-        })
-        .await
+}
+
+impl Default for Sending {
+    fn default() -> Sending {
+        let minute = Duration::from_secs(60);
+        let timeouts = Timeouts {
+            greeting: minute,
+            command: minute,
+            block: minute,
+            submission: minute,
+            transaction: minute,
+        };
+        let listener = Arc::new(());
+        Sending { flow: Flow::Stepped, timeouts, people: 1, noted: Ok(()), listener }
+    }
+}
+
+impl Sending {
+    /// A session with whoever is at the other end of the stream, and one transaction in it.
+    async fn over(self, stream: TcpStream, body: &Body) -> Ending {
+        let how = Opened {
+            dialect: Dialect::Smtp,
+            our_name: "client.test",
+            starttls: StartTls::Skip,
+            tls: &ClientTls::new(&[]).unwrap(),
+            host: None,
+            timeouts: self.timeouts,
+            listener: self.listener,
+        };
+        let mut session = Session::open(stream, how).await.unwrap();
+        let mail = b"MAIL FROM:<a@sender.test>\r\n".to_vec();
+        let recipient = |i| format!("RCPT TO:<{}@peer.test>\r\n", "b".repeat(i + 1)).into_bytes();
+        let recipients = (0..self.people).map(recipient).collect();
+        let all: Vec<usize> = (0..self.people).collect();
+        let before_dot = |accepted| async move {
+            assert_eq!(accepted, all);
+            self.noted
+        };
+        session.transact(self.flow, mail, recipients, body, before_dot).await
+    }
+
+    /// Both ends at once.
+    async fn to<T>(self, body: Body, serve: impl AsyncFnOnce(Peer) -> T) -> (Ending, T) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = async { self.over(TcpStream::connect(address).await.unwrap(), &body).await };
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve(Peer(BufReader::new(stream))).await
+        };
+        tokio::join!(client, server)
+    }
 }
 
 async fn send(body: &Body, noted: Result<(), Failure>) -> (Ending, Vec<u8>) {
@@ -117,7 +144,7 @@ async fn send_heard(
     listener: Arc<dyn Listener>,
 ) -> (Ending, Vec<u8>) {
     let (stream, heard) = peer().await;
-    let ending = transact(stream, Flow::Stepped, timeouts(), body, noted, listener).await;
+    let ending = Sending { noted, listener, ..Sending::default() }.over(stream, body).await;
     (ending, heard.await.unwrap())
 }
 
@@ -145,24 +172,6 @@ impl Peer {
             self.says("250 ok").await;
         }
     }
-}
-
-/// Both ends at once.
-async fn meet<T>(
-    flow: Flow,
-    timeouts: Timeouts,
-    body: &Body,
-    noted: Result<(), Failure>,
-    serve: impl AsyncFnOnce(Peer) -> T,
-) -> (Ending, T) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let client = async {
-        let stream = TcpStream::connect(address).await.unwrap();
-        transact(stream, flow, timeouts, body, noted, Arc::new(())).await
-    };
-    let server = async { serve(Peer(BufReader::new(listener.accept().await.unwrap().0))).await };
-    tokio::join!(client, server)
 }
 
 fn assert_our_own(ending: &Ending, heard: &[u8]) {
@@ -232,24 +241,140 @@ async fn a_body_that_cannot_be_read_to_its_end_is_our_own_fault() {
 #[tokio::test]
 async fn a_chunk_is_sent_when_it_is_noted_and_not_a_letter_before() {
     let body = Body::memory(b"Subject: x\r\n\r\n.y".to_vec());
-    let (ending, ()) = meet(Flow::Chunk, timeouts(), &body, Ok(()), async |mut peer: Peer| {
+    let chunk = || Sending { flow: Flow::Chunk, ..Sending::default() };
+    let taken = chunk().to(body.clone(), async |mut peer: Peer| {
         peer.accepts().await;
         assert_eq!(peer.hears().await, "BDAT 18 LAST");
         let mut octets = [0; 18];
         peer.0.read_exact(&mut octets).await.unwrap();
         assert_eq!(&octets, b"Subject: x\r\n\r\n.y\r\n");
         peer.says("250 taken").await;
-    })
-    .await;
+    });
+    let (ending, ()) = taken.await;
     assert!(matches!(&ending.fates[..], [Fate::Taken(_)]), "{ending:?}");
     assert_eq!(ending.standing, Standing::Good);
 
-    let failure = Failure::new(Cause::OwnResources, "no space is left");
-    let (ending, heard) = meet(Flow::Chunk, timeouts(), &body, Err(failure), async |mut peer| {
+    let noted = Err(Failure::new(Cause::OwnResources, "no space is left"));
+    let untold = Sending { noted, ..chunk() }.to(body.clone(), async |mut peer: Peer| {
         peer.accepts().await;
         peer.hears().await
-    })
-    .await;
+    });
+    let (ending, heard) = untold.await;
     assert_our_own(&ending, heard.as_bytes());
     assert_eq!(heard, "");
+}
+
+fn small() -> Body {
+    Body::memory(b"Subject: x\r\n\r\ny\r\n".to_vec())
+}
+
+fn shortened(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
+    let mut timeouts = Sending::default().timeouts;
+    change(&mut timeouts);
+    timeouts
+}
+
+fn causes(ending: &Ending) -> Vec<Cause> {
+    let cause = |fate: &Fate| match fate {
+        Fate::Refused(failure) => failure.cause,
+        other => panic!("{other:?}"),
+    };
+    ending.fates.iter().map(cause).collect()
+}
+
+/// Says yes after `pause`, to every recipient anew; how many were named.
+async fn dawdle(peer: &mut Peer, pause: Duration) -> usize {
+    peer.says("220 peer.test").await;
+    let mut named = 0;
+    loop {
+        let line = peer.hears().await;
+        if line.is_empty() || line == "DATA" {
+            return named;
+        }
+        if line.starts_with("RCPT") {
+            named += 1;
+            tokio::time::sleep(pause).await;
+        }
+        if peer.0.write_all(b"250 ok\r\n").await.is_err() {
+            return named;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_answers_in_the_nick_of_time_are_one_answer_too_late() {
+    let pause = Duration::from_millis(40);
+    let timeouts = shortened(|all| all.transaction = Duration::from_millis(400));
+    let slow = Sending { timeouts, people: 100, ..Sending::default() };
+    let (ending, named) = slow.to(small(), async |mut peer| dawdle(&mut peer, pause).await).await;
+    assert!((1..=10).contains(&named), "{named}");
+    assert_eq!(causes(&ending), [Cause::TimedOut(Stage::Rcpt); 100]);
+    assert_eq!(ending.standing, Standing::Broken);
+
+    // A few such answers are no trouble.
+    let timeouts = shortened(|all| all.transaction = Duration::from_secs(20));
+    let few = Sending { timeouts, people: 3, ..Sending::default() };
+    let delivered = few.to(small(), async |mut peer: Peer| {
+        assert_eq!(dawdle(&mut peer, pause).await, 3);
+        peer.says("354 go on").await;
+        while peer.hears().await != "." {}
+        peer.says("250 taken").await;
+    });
+    let (ending, ()) = delivered.await;
+    assert!(ending.fates.iter().all(|fate| matches!(fate, Fate::Taken(_))), "{ending:?}");
+}
+
+#[tokio::test]
+async fn after_the_dot_the_ceiling_is_forgotten() {
+    let timeouts = shortened(|all| all.transaction = Duration::from_secs(2));
+    let patient = Sending { timeouts, ..Sending::default() };
+    let delivered = patient.to(small(), async |mut peer: Peer| {
+        peer.accepts().await;
+        assert_eq!(peer.hears().await, "DATA");
+        peer.says("354 go on").await;
+        while peer.hears().await != "." {}
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        peer.says("250 taken").await;
+    });
+    let (ending, ()) = delivered.await;
+    assert!(matches!(&ending.fates[..], [Fate::Taken(_)]), "{ending:?}");
+}
+
+/// More than the buffers between two sockets hold.
+fn large() -> Body {
+    Body::memory(b"0123456789012345678901234567890123456789\r\n".repeat(400_000))
+}
+
+#[tokio::test]
+async fn content_has_as_much_time_as_its_size_gives_it() {
+    // Nothing at all is allowed besides: 1000 octets have two seconds.
+    let timeouts = shortened(|all| all.transaction = Duration::ZERO);
+    let slow = async |mut peer: Peer| {
+        peer.accepts().await;
+        assert_eq!(peer.hears().await, "DATA");
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        peer.says("354 go on").await;
+        while !matches!(peer.hears().await.as_str(), "." | "") {}
+        let _ = peer.0.write_all(b"250 taken\r\n").await;
+    };
+    let thousand = Body::memory(b"01234567\r\n".repeat(100));
+    let (ending, ()) = Sending { timeouts, ..Sending::default() }.to(thousand, slow).await;
+    assert!(matches!(&ending.fates[..], [Fate::Taken(_)]), "{ending:?}");
+    let (ending, ()) = Sending { timeouts, ..Sending::default() }.to(small(), slow).await;
+    assert!(matches!(causes(&ending)[..], [Cause::TimedOut(_)]), "{ending:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_no_further_does_not_keep_us() {
+    let timeouts = shortened(|all| all.block = Duration::from_millis(300));
+    let stalled = Sending { timeouts, ..Sending::default() };
+    let stalls = stalled.to(large(), async |mut peer: Peer| {
+        peer.accepts().await;
+        assert_eq!(peer.hears().await, "DATA");
+        peer.says("354 go on").await;
+        peer.hears().await;
+        peer // left open and unread
+    });
+    let (ending, _peer) = stalls.await;
+    assert_eq!(causes(&ending), [Cause::TimedOut(Stage::Content)]);
 }

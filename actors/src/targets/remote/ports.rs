@@ -674,6 +674,7 @@ mod tests {
                 command: minute,
                 block: minute,
                 submission: minute,
+                transaction: minute,
             },
             eight_bit: EightBit::AsItIs,
             counters: Counters::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use posthaste_config::{Block, Node, Problem};
 use posthaste_edge::dial::LocalAddresses;
 use posthaste_edge::dns::Families;
-use posthaste_edge::session::Timeouts;
+use posthaste_edge::session::{TRANSACTION_LIMIT, Timeouts};
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::mailing::EightBit;
@@ -55,6 +55,7 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         command: block.duration("command_timeout").or(Duration::from_secs(300)),
         block: Duration::from_secs(180),
         submission: block.duration("submission_timeout").or(Duration::from_secs(12 * 60)),
+        transaction: TRANSACTION_LIMIT,
     };
     let defaults = Keeping::default();
     let keeping = Keeping {
