@@ -5,6 +5,7 @@ mod listener;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -125,6 +126,8 @@ pub struct Session {
     stream: Stream,
     parser: ReplyParser,
     unread: Vec<u8>,
+    /// A whole reply that came while content was written.
+    early: Option<Reply>,
     dialect: Dialect,
     starttls: StartTls,
     timeouts: Timeouts,
@@ -142,6 +145,7 @@ impl Session {
             stream: Stream::Plain(stream),
             parser: ReplyParser::default(),
             unread: Vec::new(),
+            early: None,
             dialect: how.dialect,
             starttls: how.starttls,
             timeouts: how.timeouts,
@@ -353,6 +357,10 @@ impl Session {
         transaction: &mut Transaction,
         last: &[u8],
     ) -> Option<Failure> {
+        // Who has refused already has not got the message, whatever else happens.
+        if let Some(failure) = poll_fn(|context| self.heard(context)).await {
+            return self.last_words(transaction, failure).await;
+        }
         transaction.dot_sent();
         let end = Instant::now() + self.timeouts.submission;
         let written = by(end, Stage::Content, self.write_content(last)).await;
@@ -382,7 +390,7 @@ impl Session {
         }
     }
 
-    /// The peer ended the connection while content was written: perhaps it has said why.
+    /// The peer ended the connection or spoke while content was written: perhaps it has said why.
     async fn last_words(
         &mut self,
         transaction: &mut Transaction,
@@ -400,13 +408,18 @@ impl Session {
         }
     }
 
+    /// Listens while it writes: a peer that refuses in mid-content may read no further, and wait for us as we for it.
     async fn write_content(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         let limit = self.timeouts.block;
         while !bytes.is_empty() {
-            let written = timeout(limit, self.stream.write(bytes))
-                .await
-                .map_err(|_| timed_out(Stage::Content, limit))?
-                .map_err(|e| lost(Stage::Content, &e))?;
+            let some = poll_fn(|context| match self.poll_interrupted(context) {
+                Poll::Ready(failure) => Poll::Ready(Err(failure)),
+                Poll::Pending => pin!(self.stream.write(bytes))
+                    .poll(context)
+                    .map_err(|e| lost(Stage::Content, &e)),
+            });
+            let written =
+                timeout(limit, some).await.map_err(|_| timed_out(Stage::Content, limit))??;
             if written == 0 {
                 return Err(lost(Stage::Content, &io::ErrorKind::WriteZero.into()));
             }
@@ -418,6 +431,39 @@ impl Session {
             .await
             .map_err(|_| timed_out(Stage::Content, limit))?
             .map_err(|e| lost(Stage::Content, &e))
+    }
+
+    /// Ready when the peer does in mid-content what is not its turn: says something whole, which is kept, or goes.
+    fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
+        loop {
+            match self.parsed(Stage::Content) {
+                Err(failure) => return Poll::Ready(failure),
+                Ok(Some(reply)) => {
+                    let text = format!("the server spoke before the end: {}", reply.text());
+                    self.early = Some(reply);
+                    return Poll::Ready(Failure::new(Cause::Protocol(Stage::Content), text));
+                }
+                Ok(None) => {}
+            }
+            self.unread.reserve(REPLY_PIECE);
+            match pin!(self.stream.read(&mut self.unread)).poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => {
+                    let end = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(lost(Stage::Content, &end));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(e)) => return Poll::Ready(lost(Stage::Content, &e)),
+            }
+        }
+    }
+
+    /// The same without waiting for it.
+    fn heard(&mut self, context: &mut Context<'_>) -> Poll<Option<Failure>> {
+        match self.poll_interrupted(context) {
+            Poll::Ready(failure) => Poll::Ready(Some(failure)),
+            Poll::Pending => Poll::Ready(None),
+        }
     }
 
     async fn write(&mut self, mut bytes: &[u8], stage: Stage) -> Result<(), Failure> {
@@ -456,20 +502,8 @@ impl Session {
 
     async fn read_reply(&mut self, stage: Stage) -> Result<Reply, Failure> {
         loop {
-            let mut rest = &self.unread[..];
-            let parsed = self.parser.feed(&mut rest);
-            let used = self.unread.len() - rest.len();
-            if let Some(read) = self.unread.get(..used).filter(|read| !read.is_empty()) {
-                self.listener.receives(read);
-            }
-            self.unread.drain(..used);
-            match parsed {
-                Ok(Some(reply)) => {
-                    self.progress.fetch_add(1, Ordering::Relaxed);
-                    return Ok(reply);
-                }
-                Ok(None) => {}
-                Err(e) => return Err(Failure::new(Cause::Protocol(stage), e.to_string())),
+            if let Some(reply) = self.parsed(stage)? {
+                return Ok(reply);
             }
             // Not into an array here: it would be part of every future up to the task, and be moved with it.
             self.unread.reserve(REPLY_PIECE);
@@ -479,6 +513,23 @@ impl Session {
                 Err(e) => return Err(lost(stage, &e)),
             }
         }
+    }
+
+    /// A reply, if all of it has been read.
+    fn parsed(&mut self, stage: Stage) -> Result<Option<Reply>, Failure> {
+        if let Some(early) = self.early.take() {
+            return Ok(Some(early));
+        }
+        let mut rest = &self.unread[..];
+        let parsed = self.parser.feed(&mut rest);
+        let used = self.unread.len() - rest.len();
+        if let Some(read) = self.unread.get(..used).filter(|read| !read.is_empty()) {
+            self.listener.receives(read);
+        }
+        self.unread.drain(..used);
+        let parsed = parsed.map_err(|e| Failure::new(Cause::Protocol(stage), e.to_string()))?;
+        self.progress.fetch_add(u64::from(parsed.is_some()), Ordering::Relaxed);
+        Ok(parsed)
     }
 
     /// Nothing unread, nothing waiting, not closed: the peer believes that it is our turn.

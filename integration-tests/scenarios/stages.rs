@@ -150,6 +150,30 @@ fn a_connection_may_end_within_the_content() {
     trial::run(&outbound, None, BREAKS, large, AFTER_RETRIES);
 }
 
+/// The peer says no in mid-content, reads no further, and does not go.
+const INTERRUPTIONS: &[Trial] = &[
+    trial("within-552", Content, "! read 100000\nS: 552 5.3.4 big\n! stall", "failed 5.3.4", 1, 0),
+    trial("within-452", Content, "! read 100000\nS: 452 4.3.1 no\n! stall", "deferred 4.3.1", 2, 1),
+    trial("within-421", Content, "! read 100000\nS: 421 4.3.2 no\n! stall", "deferred 4.3.2", 2, 1),
+    trial("within-250", Content, "! read 100000\nS: 250 taken\n! stall", "deferred 4.5.0", 2, 1),
+    trial(
+        "within-tls",
+        Secured,
+        "S: 250 mx\nC: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go ahead\n\
+         ! read 100000\nS: 552 5.3.4 big\n! stall",
+        "failed 5.3.4",
+        1,
+        0,
+    ),
+];
+
+#[test]
+fn a_refusal_within_the_content_is_heard_before_its_end() {
+    let outbound = Outbound::start("stages_interruptions");
+    let tls = self_signed(&["mx.test"]).acceptor();
+    trial::run(&outbound, Some(&tls), INTERRUPTIONS, large, AFTER_RETRIES);
+}
+
 /// What the client says at its leave, the peer may answer as it likes: the message is delivered.
 const FAREWELLS: &[Trial] = &[
     trial("quit-421", Quit, "S: 421 4.3.2 idle\n! close", "delivered", 1, 1),

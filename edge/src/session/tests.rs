@@ -378,3 +378,64 @@ async fn a_peer_that_reads_no_further_does_not_keep_us() {
     let (ending, _peer) = stalls.await;
     assert_eq!(causes(&ending), [Cause::TimedOut(Stage::Content)]);
 }
+
+/// Takes some of the content and then says this, once it has read no more for a while.
+async fn interrupts(peer: &mut Peer, words: &str) {
+    peer.accepts().await;
+    assert_eq!(peer.hears().await, "DATA");
+    peer.says("354 go on").await;
+    peer.hears().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    peer.0.write_all(words.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_in_mid_content_is_heard_at_once() {
+    for (words, cause, code) in [
+        ("552 5.3.4 too big\r\n", Cause::Refused(Stage::Content), 552),
+        ("452-4.3.1 no\r\n452 4.3.1 room\r\n", Cause::Refused(Stage::Content), 452),
+        ("421 4.3.2 going\r\n", Cause::Refused(Stage::Content), 421),
+        // What else it may say is no answer to half a message, and surely not that it was taken.
+        ("250 taken\r\n", Cause::Protocol(Stage::Content), 451),
+        ("thanks\r\n", Cause::Protocol(Stage::Content), 451),
+    ] {
+        let refused = Sending::default().to(large(), async |mut peer: Peer| {
+            interrupts(&mut peer, words).await;
+            peer // it reads no further, and does not go
+        });
+        let end = timeout(Duration::from_secs(20), refused).await;
+        let (ending, _peer) = end.unwrap_or_else(|_| panic!("{words:?} was not heard"));
+        assert_eq!(causes(&ending), [cause], "{words:?}");
+        assert!(matches!(&ending.fates[..], [Fate::Refused(failure)] if failure.code == code));
+        assert_eq!(ending.standing, Standing::Broken);
+    }
+}
+
+#[tokio::test]
+async fn half_a_reply_in_mid_content_is_waited_for() {
+    let refused = Sending::default().to(large(), async |mut peer: Peer| {
+        interrupts(&mut peer, "554-5.7.1 I say\r\n554 5.7.1 n").await;
+        while peer.hears().await != "." {}
+        peer.says("o").await;
+    });
+    let (ending, ()) = refused.await;
+    assert_eq!(causes(&ending), [Cause::Refused(Stage::Dot)]);
+    assert_eq!(ending.standing, Standing::Parting);
+}
+
+/// A reply too many to RCPT is not the one to the dot.
+#[tokio::test]
+async fn what_was_said_before_the_dot_is_no_answer_to_it() {
+    let (ending, heard) = Sending::default()
+        .to(small(), async |mut peer: Peer| {
+            peer.accepts().await;
+            assert_eq!(peer.hears().await, "DATA");
+            peer.0.write_all(b"354 go on\r\n250 ok\r\n").await.unwrap();
+            let mut heard = Vec::new();
+            peer.0.read_to_end(&mut heard).await.unwrap();
+            heard
+        })
+        .await;
+    assert_eq!(causes(&ending), [Cause::Protocol(Stage::Content)]);
+    assert!(!has_end(&heard), "the final dot was sent");
+}

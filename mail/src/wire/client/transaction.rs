@@ -11,7 +11,11 @@ use crate::wire::client::flow::Flow;
 use crate::wire::client::opening::Dialect;
 use crate::wire::reply::Reply;
 
-/// Commands sent before their replies are read. Small enough that neither side's socket buffer fills up with both sides writing.
+/// Commands sent before their replies are read. RFC 2920 §3.1 wants that both sides never write into full buffers at once, and so it is
+/// bounded from either side: the replies to a window are at most 50 x 512 octets (RFC 5321 §4.5.3.1.5) = 25 KB, which our own receive buffer
+/// takes (128 KB on Linux), so the server can always write and then read on; and the commands, some 80 octets each and never above 2 KB, are
+/// mostly 4 KB and at worst 100 KB, which our send buffer (16 KB, growing to 4 MB) and the server's receive buffer (64 KB and more) take
+/// without anybody reading. Only a server of odd replies to odd commands can fill both, and then `command_timeout` ends it.
 const WINDOW: usize = 50;
 
 /// What the driver has to do next.
