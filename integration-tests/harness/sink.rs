@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -85,6 +85,8 @@ struct Book {
     transactions: Mutex<Vec<Transaction>>,
     /// One entry a connection: its lines, as the client sent them.
     lines: Mutex<Vec<Vec<String>>>,
+    /// One entry a connection: where it comes from.
+    callers: Mutex<Vec<IpAddr>>,
     /// Second handles of the open connections by number, to end them when the sink goes.
     open: Mutex<HashMap<usize, TcpStream>>,
     stopped: AtomicBool,
@@ -127,6 +129,9 @@ impl Sink {
                     lines.push(Vec::new());
                     lines.len()
                 };
+                if let Ok(caller) = stream.peer_addr() {
+                    shared.callers.lock().unwrap().push(caller.ip());
+                }
                 if let Ok(handle) = stream.try_clone() {
                     shared.open.lock().unwrap().insert(number, handle);
                 }
@@ -169,6 +174,11 @@ impl Sink {
     /// Connections so far.
     pub fn connections(&self) -> usize {
         self.book.lines.lock().unwrap().len()
+    }
+
+    /// The address that each connection came from.
+    pub fn callers(&self) -> Vec<IpAddr> {
+        self.book.callers.lock().unwrap().clone()
     }
 
     /// The client's lines on each connection, content left out.

@@ -27,7 +27,7 @@ use posthaste_mail::level::MxLevel;
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, Remote, SessionFacts};
 use posthaste_mail::policy::proof::Proof;
-use posthaste_mail::policy::{InForce, judge};
+use posthaste_mail::policy::{AddressUse, InForce, judge};
 use posthaste_mail::pool::PoolKey;
 use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
@@ -358,10 +358,15 @@ impl Ports for RemotePorts {
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
-        let found = self.network.resolver.addresses(host, self.network.families).await;
+        let Network { resolver, families, local, hosts, .. } = &*self.network;
+        let mut found = resolver.addresses(host, *families).await;
+        // A host without IPv4 may still have an address: that we may not use it is no reason to say that there is none, and to bounce.
+        if *families == Families::OnlyIpv4 && matches!(found, Lookup::Absent { .. }) {
+            found = resolver.addresses(host, Families::Both).await;
+        }
         found.map(|found| {
-            let found = missing_only_what_is_used(found, self.network.local);
-            let list = self.network.hosts.prefer(host.ascii(), found.list);
+            let found = missing_only_what_is_used(found, *local);
+            let list = hosts.prefer(host.ascii(), found.list);
             HostAddresses { list, ..found }
         })
     }
@@ -579,9 +584,11 @@ impl Ports for RemotePorts {
     }
 
     fn is_usable(&self, address: IpAddr) -> bool {
-        let usable = self.network.local.for_peer(address).is_ok();
+        let Network { local, families, .. } = &*self.network;
+        let rules = reuse::in_force(local, *families, address, false);
+        let usable = rules.address == AddressUse::Allowed;
         if !usable {
-            debug!(self.log, "address skipped: local_ip has none of its family"; "address" => %address);
+            debug!(self.log, "address skipped: local_ip and force_ipv4 leave its family out"; "address" => %address);
         }
         usable
     }
