@@ -9,3 +9,4 @@ pub mod mailing;
 pub mod ports;
 pub mod remote;
 pub mod verdict;
+pub mod walk;

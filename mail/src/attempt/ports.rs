@@ -31,7 +31,7 @@ pub enum Rest {
 }
 
 /// A session as the attempt sees it.
-pub trait Peer: Send {
+pub trait Peer: Send + Sync {
     fn remote(&self) -> Remote;
     fn facts(&self) -> SessionFacts;
     /// Recipients one transaction may have.
@@ -42,16 +42,14 @@ pub trait Peer: Send {
     fn is_reused(&self) -> bool;
 }
 
-pub trait Ports: Send {
+/// What leads to a session.
+pub trait Approach: Send {
     type Session: Peer;
 
     fn mx(&mut self, domain: &Domain) -> impl Future<Output = Lookup<Vec<MxRecord>>> + Send;
 
     /// Addresses of a host in the order of trial, both families.
     fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<HostAddresses>> + Send;
-
-    /// An idle session of this destination that passes today's policies.
-    fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
 
     /// Connects, greets and secures. `host` is `None` for an address literal.
     fn connect(
@@ -60,6 +58,21 @@ pub trait Ports: Send {
         address: IpAddr,
         demand: TlsDemand,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
+
+    /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
+    fn is_own(&self, address: IpAddr) -> bool;
+
+    /// It took no connection lately: others first.
+    fn rests(&self, address: IpAddr) -> bool;
+
+    /// Is it of a family that we may and can use?
+    fn is_usable(&self, address: IpAddr) -> bool;
+}
+
+/// And what is done with sessions in a delivery.
+pub trait Ports: Approach {
+    /// An idle session of this destination that passes today's policies.
+    fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
 
     /// One transaction. Never fails as a whole: what went wrong is each recipient's fate.
     fn transact(
@@ -79,13 +92,4 @@ pub trait Ports: Send {
         facts: &SessionFacts,
         rest: Rest,
     ) -> impl Future<Output = ()> + Send;
-
-    /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
-    fn is_own(&self, address: IpAddr) -> bool;
-
-    /// It took no connection lately: others first.
-    fn rests(&self, address: IpAddr) -> bool;
-
-    /// Is it of a family that we may and can use?
-    fn is_usable(&self, address: IpAddr) -> bool;
 }

@@ -20,8 +20,8 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::mailing::{Mailing, mailing, room};
-use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
-use posthaste_mail::attempt::remote::literal;
+use posthaste_mail::attempt::ports::{Approach, Peer, Ports, Rest, Transacted};
+use posthaste_mail::attempt::walk::literal;
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::level::MxLevel;
 use posthaste_mail::lookup::Lookup;
@@ -338,7 +338,7 @@ fn facts_of(session: &Session) -> SessionFacts {
     }
 }
 
-impl Ports for RemotePorts {
+impl Approach for RemotePorts {
     type Session = Live;
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
@@ -351,25 +351,6 @@ impl Ports for RemotePorts {
             let found = missing_only_what_is_used(found, self.network.local);
             let list = self.network.hosts.prefer(host.ascii(), found.list);
             HostAddresses { list, ..found }
-        })
-    }
-
-    async fn check_out(&mut self) -> Option<Live> {
-        let found = self.lender().lend(|address| self.in_force(address)).await;
-        let Idle { session, remote, facts, proof, opened, last_used, transactions, recording } =
-            *found?;
-        recording.carries(self.envelope.id);
-        Some(Live {
-            session,
-            remote,
-            facts: SessionFacts { reused: true, ..facts },
-            proof,
-            opened,
-            transactions,
-            reuse_limit: self.network.reuse_limit,
-            lent: Some(Lent { transactions, last_used }),
-            recording,
-            unfinished: None,
         })
     }
 
@@ -429,6 +410,50 @@ impl Ports for RemotePorts {
         };
         self.told_waiting |= patient;
         self.judged(reached?).await
+    }
+
+    fn rests(&self, address: IpAddr) -> bool {
+        self.network.hosts.rests(address)
+    }
+
+    fn is_usable(&self, address: IpAddr) -> bool {
+        let usable = self.network.local.for_peer(address).is_ok();
+        if !usable {
+            debug!(self.log, "address skipped: local_ip has none of its family"; "address" => %address);
+        }
+        usable
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        if self.network.allow_loopback {
+            return false;
+        }
+        let address = address.to_canonical(); // ::ffff:127.0.0.1 is loopback too
+        address.is_loopback()
+            || address.is_unspecified()
+            || address.is_multicast()
+            || self.network.own_addresses.contains(&address)
+    }
+}
+
+impl Ports for RemotePorts {
+    async fn check_out(&mut self) -> Option<Live> {
+        let found = self.lender().lend(|address| self.in_force(address)).await;
+        let Idle { session, remote, facts, proof, opened, last_used, transactions, recording } =
+            *found?;
+        recording.carries(self.envelope.id);
+        Some(Live {
+            session,
+            remote,
+            facts: SessionFacts { reused: true, ..facts },
+            proof,
+            opened,
+            transactions,
+            reuse_limit: self.network.reuse_limit,
+            lent: Some(Lent { transactions, last_used }),
+            recording,
+            unfinished: None,
+        })
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
@@ -538,29 +563,6 @@ impl Ports for RemotePorts {
             warn!(self.log, "outcome could not be journaled"; "cause" => %e);
         }
         self.settled_to.do_send(settled);
-    }
-
-    fn rests(&self, address: IpAddr) -> bool {
-        self.network.hosts.rests(address)
-    }
-
-    fn is_usable(&self, address: IpAddr) -> bool {
-        let usable = self.network.local.for_peer(address).is_ok();
-        if !usable {
-            debug!(self.log, "address skipped: local_ip has none of its family"; "address" => %address);
-        }
-        usable
-    }
-
-    fn is_own(&self, address: IpAddr) -> bool {
-        if self.network.allow_loopback {
-            return false;
-        }
-        let address = address.to_canonical(); // ::ffff:127.0.0.1 is loopback too
-        address.is_loopback()
-            || address.is_unspecified()
-            || address.is_multicast()
-            || self.network.own_addresses.contains(&address)
     }
 }
 

@@ -1,12 +1,16 @@
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::address::{Mailbox, ReversePath};
+use crate::attempt::ladder::TlsDemand;
+use crate::attempt::ports::Approach;
+use crate::attempt::walk::literal;
 use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route};
-use crate::lookup::Absence;
+use crate::lookup::{Absence, Lookup};
 use crate::outcome::Remote;
 use crate::route::addresses::{Family, HostAddresses, Missing};
 use crate::route::mx::MxRecord;
@@ -162,7 +166,7 @@ impl World {
     }
 }
 
-impl Ports for World {
+impl Approach for World {
     type Session = Line;
     async fn mx(&mut self, _: &Domain) -> Lookup<Vec<MxRecord>> {
         self.mx.clone()
@@ -176,11 +180,6 @@ impl Ports for World {
             ..HostAddresses::default()
         })
     }
-    async fn check_out(&mut self) -> Option<Line> {
-        let line =
-            || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
-        std::mem::take(&mut self.idle).then(line)
-    }
     async fn connect(
         &mut self,
         host: Option<&Domain>,
@@ -191,6 +190,23 @@ impl Ports for World {
         let host = host.map_or_else(|| literal(address), |h| h.ascii().to_owned());
         let left = self.reuse;
         (self.connect)(address).map(|()| Line { host, address, reused: false, left })
+    }
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
+    }
+    fn rests(&self, address: IpAddr) -> bool {
+        self.resting.contains(&address)
+    }
+    fn is_usable(&self, address: IpAddr) -> bool {
+        !self.unusable.contains(&address)
+    }
+}
+
+impl Ports for World {
+    async fn check_out(&mut self) -> Option<Line> {
+        let line =
+            || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
+        std::mem::take(&mut self.idle).then(line)
     }
     async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
         line.left -= 1;
@@ -208,15 +224,6 @@ impl Ports for World {
         self.outcomes.extend(outcomes);
         let left = self.people as usize - self.outcomes.len();
         assert_eq!(rest, if left == 0 { Rest::None } else { Rest::Some });
-    }
-    fn is_own(&self, address: IpAddr) -> bool {
-        self.own.contains(&address)
-    }
-    fn rests(&self, address: IpAddr) -> bool {
-        self.resting.contains(&address)
-    }
-    fn is_usable(&self, address: IpAddr) -> bool {
-        !self.unusable.contains(&address)
     }
 }
 
