@@ -9,7 +9,7 @@ use crate::attempt::ladder::TlsDemand;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
 use crate::route::addresses::HostAddresses;
-use crate::route::mx::MxRecord;
+use crate::route::mx::{Candidate, MxRecord};
 use crate::wire::client::transaction::Fate;
 
 /// What came of one transaction.
@@ -51,10 +51,10 @@ pub trait Approach: Send {
     /// Addresses of a host in the order of trial, both families.
     fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<HostAddresses>> + Send;
 
-    /// Connects, greets and secures. `host` is `None` for an address literal.
+    /// Connects, greets and secures. `None` for an address literal.
     fn connect(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         demand: TlsDemand,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;

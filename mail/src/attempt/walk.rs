@@ -93,9 +93,9 @@ pub struct Walk {
     /// Hosts that were tried, for the notification.
     hosts: usize,
     /// An address of the family that had all tries so far, kept back for the other family.
-    spare: Option<(Domain, IpAddr)>,
+    spare: Option<(Candidate, IpAddr)>,
     /// Addresses that took no connection lately: they are tried when nobody else is left.
-    resting: Vec<(Domain, IpAddr)>,
+    resting: Vec<(Candidate, IpAddr)>,
     coverage: Coverage,
     /// Called off by ourselves: nobody else may be asked.
     stop: bool,
@@ -172,17 +172,18 @@ impl Walk {
                 break;
             }
         }
-        if let Some((host, address)) = self.spare.take()
+        if let Some((candidate, address)) = self.spare.take()
             && self.may_ask(visitor)
         {
-            self.address(Some(&host), address, OtherFamily::Absent, visitor, ports).await;
+            self.address(Some(&candidate), address, OtherFamily::Absent, visitor, ports).await;
         }
-        for (host, address) in std::mem::take(&mut self.resting) {
-            if ourselves || visitor.is_done_with(host.ascii()) || !self.may_ask(visitor) {
+        for (candidate, address) in std::mem::take(&mut self.resting) {
+            let host = candidate.host.ascii();
+            if ourselves || visitor.is_done_with(host) || !self.may_ask(visitor) {
                 continue;
             }
             let next =
-                self.address(Some(&host), address, OtherFamily::Absent, visitor, ports).await;
+                self.address(Some(&candidate), address, OtherFamily::Absent, visitor, ports).await;
             ourselves = next == Next::Nobody;
         }
         if ourselves && visitor.is_unanswered() {
@@ -221,9 +222,10 @@ impl Walk {
             {
                 return Next::Nobody;
             }
-            hosts.push((&candidate.host, answer));
+            hosts.push((candidate, answer));
         }
-        for (host, answer) in hosts {
+        for (candidate, answer) in hosts {
+            let host = &candidate.host;
             if !self.goes_on(visitor) {
                 break;
             }
@@ -232,7 +234,9 @@ impl Walk {
             }
             match addresses_of(host, answer, implicit) {
                 Ok(found) => {
-                    if self.host(host, &found.list, visitor, ports).await == Next::Nobody {
+                    let canonical = found.canonical.clone();
+                    let candidate = Candidate { canonical, ..candidate.clone() };
+                    if self.host(&candidate, &found.list, visitor, ports).await == Next::Nobody {
                         return Next::Nobody;
                     }
                     // Addresses that are not known cannot be asked: whoever is left without a verdict waits for them.
@@ -248,7 +252,7 @@ impl Walk {
 
     async fn host<A: Approach, V: Visitor<A>>(
         &mut self,
-        host: &Domain,
+        candidate: &Candidate,
         addresses: &[IpAddr],
         visitor: &mut V,
         ports: &mut A,
@@ -256,6 +260,7 @@ impl Walk {
         let mut usable: Vec<IpAddr> =
             addresses.iter().copied().filter(|address| ports.is_usable(*address)).collect();
         if usable.is_empty() {
+            let host = &candidate.host;
             let text = format!("no address of {host} is of a family that we may use");
             self.troubles.push(Failure::new(Cause::Unreachable, text));
             return Next::Host;
@@ -264,7 +269,7 @@ impl Walk {
         usable.retain(|address| !self.tried.contains(address));
         let (resting, usable): (Vec<IpAddr>, Vec<IpAddr>) =
             usable.into_iter().partition(|address| ports.rests(*address));
-        self.resting.extend(resting.into_iter().map(|address| (host.clone(), address)));
+        self.resting.extend(resting.into_iter().map(|address| (candidate.clone(), address)));
         let mut rest = usable.as_slice();
         let mut family = None;
         while let Some((address, behind)) = rest.split_first() {
@@ -279,14 +284,14 @@ impl Walk {
                 if self.spare.is_some() {
                     self.coverage = Coverage::Partial;
                 }
-                self.spare.get_or_insert_with(|| (host.clone(), *address));
+                self.spare.get_or_insert_with(|| (candidate.clone(), *address));
                 continue;
             }
             let other = match rest.iter().any(|a| a.is_ipv6() != address.is_ipv6()) {
                 true => OtherFamily::Present,
                 false => OtherFamily::Absent,
             };
-            match self.address(Some(host), *address, other, visitor, ports).await {
+            match self.address(Some(candidate), *address, other, visitor, ports).await {
                 Next::Address => {}
                 Next::AddressOfOtherFamily => family = Some(!address.is_ipv6()),
                 Next::Host => break,
@@ -304,7 +309,7 @@ impl Walk {
 
     async fn address<A: Approach, V: Visitor<A>>(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         other: OtherFamily,
         visitor: &mut V,
@@ -317,7 +322,7 @@ impl Walk {
         }
         self.tried.push(address);
         loop {
-            match ports.connect(host, address, TlsDemand::Opportunistic).await {
+            match ports.connect(candidate, address, TlsDemand::Opportunistic).await {
                 Ok(session) => match visitor.session(session, other, ports).await {
                     // Every session of these decides about one recipient at least.
                     End::Full => {}

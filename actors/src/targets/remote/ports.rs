@@ -32,7 +32,7 @@ use posthaste_mail::pool::PoolKey;
 use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
-use posthaste_mail::route::mx::MxRecord;
+use posthaste_mail::route::mx::{Candidate, MxRecord};
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::Fate;
 
@@ -356,10 +356,11 @@ impl Approach for RemotePorts {
 
     async fn connect(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         demand: TlsDemand,
     ) -> Result<Live, Failure> {
+        let host = candidate.map(|candidate| &candidate.host);
         let network = Arc::clone(&self.network);
         let name = host.map_or_else(|| literal(address), |host| host.ascii().to_string());
         let remote = || Remote { host: name.clone(), address: Some(address.to_string()) };

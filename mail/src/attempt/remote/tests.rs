@@ -13,7 +13,7 @@ use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route};
 use crate::lookup::{Absence, Lookup};
 use crate::outcome::Remote;
 use crate::route::addresses::{Family, HostAddresses, Missing};
-use crate::route::mx::MxRecord;
+use crate::route::mx::{Candidate, MxRecord};
 use crate::time::Timestamp;
 use crate::wire::reply::Reply;
 
@@ -86,6 +86,8 @@ struct World {
     people: u32,
     destination: DestinationKey,
     dialled: Vec<IpAddr>,
+    /// Names behind the hosts that were dialled.
+    canonical: Vec<Domain>,
     transactions: Vec<usize>,
     outcomes: Vec<(u32, Outcome)>,
     released_in_sync: Vec<bool>,
@@ -120,6 +122,7 @@ impl Default for World {
             people: 1,
             destination: DestinationKey::Domain(Domain::parse("example.org").unwrap()),
             dialled: vec![],
+            canonical: vec![],
             transactions: vec![],
             outcomes: vec![],
             released_in_sync: vec![],
@@ -182,12 +185,13 @@ impl Approach for World {
     }
     async fn connect(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         _: TlsDemand,
     ) -> Result<Line, Failure> {
         self.dialled.push(address);
-        let host = host.map_or_else(|| literal(address), |h| h.ascii().to_owned());
+        let host = candidate.map_or_else(|| literal(address), |c| c.host.ascii().to_owned());
+        self.canonical.extend(candidate.and_then(|c| c.canonical.clone()));
         let left = self.reuse;
         (self.connect)(address).map(|()| Line { host, address, reused: false, left })
     }
@@ -395,6 +399,19 @@ fn what_needs_no_network() {
     let to = |destination| World { destination, ..World::default() }.run().code();
     assert_eq!(to(DestinationKey::Literal(ip(1))), "failed 5.1.2");
     assert_eq!(to(DestinationKey::Unqualified), "failed 5.1.1");
+}
+
+#[test]
+fn whoever_connects_knows_the_name_behind_an_alias() {
+    let real = Domain::parse("real.test").ok();
+    let canonical = real.clone();
+    let alias = move |_: &str| Lookup::Found {
+        value: vec![ip(1)],
+        authentic: false,
+        canonical: canonical.clone(),
+    };
+    let world = World { addresses: Box::new(alias), ..World::default() }.run();
+    assert_eq!(world.canonical.first(), real.as_ref());
 }
 
 #[test]
