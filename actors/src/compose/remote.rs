@@ -14,7 +14,7 @@ use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
 use crate::targets::remote::RemoteDeliveryActor;
 use crate::targets::remote::hosts::{self, HostMemory};
-use crate::targets::remote::ports::Network;
+use crate::targets::remote::network::Network;
 use crate::targets::remote::settings::RemoteSettings;
 use crate::wire::Wire;
 
@@ -58,6 +58,7 @@ impl RemoteWorld<'_> {
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
             wire: Arc::clone(self.wire),
+            counters: Arc::default(),
         };
         let pool_actor = ConnectionPoolActor::new(crate::pool::Deps::new(
             log.clone(),

@@ -376,6 +376,7 @@ impl QueueActor {
                 "tls_level" => %facts.tls_level,
                 "tls_version" => &facts.tls_version,
                 "tls_cipher" => &facts.tls_cipher,
+                "tls_err" => &facts.tls_error,
                 "command" => outcome.failure().and_then(|f| f.cause.stage()).map(Stage::command),
                 "code" => code,
                 "status" => status.map(|s| s.to_string()),

@@ -1,6 +1,11 @@
 //! RemoteDeliveryActor: one `target.remote`. It owns nothing that a crash could lose: every attempt is a task of its own.
 
+pub mod account;
+pub mod caller;
+pub mod counters;
 pub mod hosts;
+pub mod live;
+pub mod network;
 pub mod ports;
 pub mod reuse;
 pub mod settings;
@@ -18,7 +23,8 @@ use posthaste_mail::outcome::{Cause, Failure, Stage};
 use crate::messages::delivery::{Busy, Deliver, Finished};
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
 use crate::task::spawn_reporting;
-use ports::{Network, RemotePorts};
+use network::Network;
+use ports::RemotePorts;
 
 /// An attempt ends this long before its lease, so that the lease's deadline frees only leases whose task is gone.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -78,7 +84,7 @@ impl Handler<Deliver> for RemoteDeliveryActor {
         let finished_to = message.finished_to.clone();
         let lease = message.lease.clone();
         let log = self.deps.log.new(slog::o!("id" => job.envelope.id.to_string()));
-        let task_log = log.clone();
+        let task_log = self.deps.log.clone();
         let network = Arc::clone(&self.deps.network);
         let clock = self.deps.clock.clone();
         let limit = lease.deadline.since(lease.taken).saturating_sub(MARGIN);
@@ -123,7 +129,9 @@ impl Handler<Probe> for RemoteDeliveryActor {
     type Result = MessageResult<Probe>;
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(Some(Pulse { counters: vec![("attempts", self.state.attempts)] }))
+        let mut counters = vec![("attempts", self.state.attempts)];
+        counters.extend(self.deps.network.counters.named());
+        MessageResult(Some(Pulse { counters }))
     }
 }
 
