@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use posthaste_mail::address::Domain;
-use posthaste_mail::outcome::{Cause, Failure, Stage};
+use posthaste_mail::outcome::{Cause, Failure, Stage, one_line};
 use posthaste_mail::wire::capabilities::Capabilities;
 use posthaste_mail::wire::client::opening::{
     Dialect, Opening, OpeningError, OpeningStep, StartTls,
@@ -119,6 +119,8 @@ pub struct Session {
     dialect: Dialect,
     starttls: StartTls,
     timeouts: Timeouts,
+    /// What the server said first.
+    greeting: String,
     capabilities: Capabilities,
     tls: Option<TlsFacts>,
     needs_reset: bool,
@@ -136,6 +138,7 @@ impl Session {
             dialect: how.dialect,
             starttls: how.starttls,
             timeouts: how.timeouts,
+            greeting: String::new(),
             capabilities: Capabilities::default(),
             tls: None,
             needs_reset: false,
@@ -152,6 +155,9 @@ impl Session {
                 OpeningStep::Write(bytes) => session.write(&bytes, Stage::Ehlo).await?,
                 OpeningStep::Await(stage) => {
                     let reply = session.reply(stage).await?;
+                    if stage == Stage::Greeting {
+                        session.greeting = one_line(&reply.text());
+                    }
                     if let Err(e) = opening.reply(&reply) {
                         return Err(session.opening_failed(e));
                     }
@@ -200,6 +206,10 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    pub fn greeting(&self) -> &str {
+        &self.greeting
     }
 
     pub fn capabilities(&self) -> &Capabilities {

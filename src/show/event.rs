@@ -90,7 +90,8 @@ fn by(remote: Option<&Remote>, said: &str) -> String {
     }
 }
 
-fn session(facts: &SessionFacts) -> String {
+/// Levels and TLS of a session.
+pub fn session(facts: &SessionFacts) -> String {
     let mut text = format!("mx {}, tls {}", facts.mx_level, facts.tls_level);
     let engine: Vec<&str> =
         [&facts.tls_version, &facts.tls_cipher].into_iter().flatten().map(String::as_str).collect();

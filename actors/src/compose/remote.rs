@@ -9,6 +9,7 @@ use posthaste_mail::attempt::remote::Rules;
 
 use super::kin::Kin;
 use super::{Births, Start};
+use crate::admin::RemoteDoor;
 use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
@@ -80,6 +81,8 @@ impl RemoteWorld<'_> {
             }),
             network: Arc::new(network),
         });
+        let examine = unborn.address().recipient();
+        births.remotes.push(RemoteDoor { name: name.to_string(), examine });
         births.add(name, "target.remote", unborn, actor, Intensity::TARGET);
     }
 }

@@ -7,6 +7,7 @@ pub mod addressee;
 pub mod ladder;
 pub mod mailing;
 pub mod ports;
+pub mod probe;
 pub mod remote;
 pub mod verdict;
 pub mod walk;

@@ -93,3 +93,22 @@ pub trait Ports: Approach {
         rest: Rest,
     ) -> impl Future<Output = ()> + Send;
 }
+
+/// And what a probe does with them: it looks, and leaves.
+pub trait ProbePorts: Approach {
+    fn introduction(&self, session: &Self::Session) -> Introduction;
+
+    /// Takes leave with QUIT, before any MAIL.
+    fn leave(&mut self, session: Self::Session) -> impl Future<Output = ()> + Send;
+}
+
+/// How a server introduced itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// Our own end of the connection.
+    pub local: Option<IpAddr>,
+    pub greeting: String,
+    /// Its name in the answer to EHLO.
+    pub name: String,
+    pub extensions: Vec<String>,
+}

@@ -19,7 +19,7 @@ use crate::route::destination::DestinationKey;
 use crate::wire::client::transaction::Fate;
 
 /// Addresses dialled in one attempt (Postfix `smtp_mx_address_limit` has the same number).
-const MOST_ADDRESSES: usize = 5;
+pub(super) const MOST_ADDRESSES: usize = 5;
 /// Sessions in which recipients are offered, in one attempt.
 const MOST_SESSIONS: usize = 2;
 /// RFC 5321 §6.3: a message with more trace fields is in a loop.
@@ -86,7 +86,12 @@ fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
         let text = "REQUIRETLS is not supported by this target";
         return Some(Failure::new(Cause::RequireTlsImpossible, text));
     }
-    match &job.destination {
+    no_way(&job.destination, rules)
+}
+
+/// Why there is no way to this destination, if there is none whatever the network says.
+pub(super) fn no_way(destination: &DestinationKey, rules: &Rules) -> Option<Failure> {
+    match destination {
         DestinationKey::Domain(_) => None,
         DestinationKey::Literal(_) if rules.allow_address_literal => None,
         DestinationKey::Literal(_) => {

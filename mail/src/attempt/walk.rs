@@ -90,6 +90,8 @@ pub struct Walk {
     /// What went wrong before a session was there.
     pub troubles: Vec<Failure>,
     pub tried: Vec<IpAddr>,
+    /// The preference at which we were met ourselves, by address or by what the server calls itself.
+    pub ourselves: Option<u16>,
     /// Hosts that were tried, for the notification.
     hosts: usize,
     /// An address of the family that had all tries so far, kept back for the other family.
@@ -107,6 +109,7 @@ impl Walk {
             most_addresses,
             troubles: Vec::new(),
             tried: Vec::new(),
+            ourselves: None,
             hosts: 0,
             spare: None,
             resting: Vec::new(),
@@ -159,7 +162,6 @@ impl Walk {
         visitor: &mut V,
         ports: &mut A,
     ) {
-        let mut ourselves = found.ourselves;
         for equals in found.candidates.chunk_by(|a, b| a.preference == b.preference) {
             if equals.iter().all(|c| visitor.is_done_with(c.host.ascii())) {
                 continue;
@@ -168,7 +170,7 @@ impl Walk {
                 return;
             }
             if self.equals(equals, found.implicit, visitor, ports).await == Next::Nobody {
-                ourselves = true;
+                self.ourselves = equals.first().map(|candidate| candidate.preference);
                 break;
             }
         }
@@ -179,14 +181,17 @@ impl Walk {
         }
         for (candidate, address) in std::mem::take(&mut self.resting) {
             let host = candidate.host.ascii();
+            let ourselves = found.ourselves || self.ourselves.is_some();
             if ourselves || visitor.is_done_with(host) || !self.may_ask(visitor) {
                 continue;
             }
-            let next =
-                self.address(Some(&candidate), address, OtherFamily::Absent, visitor, ports).await;
-            ourselves = next == Next::Nobody;
+            let absent = OtherFamily::Absent;
+            let next = self.address(Some(&candidate), address, absent, visitor, ports).await;
+            if next == Next::Nobody {
+                self.ourselves = Some(candidate.preference);
+            }
         }
-        if ourselves && visitor.is_unanswered() {
+        if (found.ourselves || self.ourselves.is_some()) && visitor.is_unanswered() {
             self.ends_with_ourselves(domain);
         }
     }

@@ -7,6 +7,7 @@ pub mod hosts;
 pub mod live;
 pub mod network;
 pub mod ports;
+mod probe;
 pub mod reuse;
 pub mod settings;
 
@@ -15,11 +16,13 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use slog::{Logger, warn};
+use tokio::sync::Semaphore;
 
 use posthaste_edge::clock::{Clock, dice};
 use posthaste_mail::attempt::remote::{Job, Rules, attempt};
 use posthaste_mail::outcome::{Cause, Failure, Stage};
 
+use crate::messages::admin::Examine;
 use crate::messages::delivery::{Busy, Deliver, Finished};
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
 use crate::task::spawn_reporting;
@@ -46,12 +49,15 @@ struct State {
 
 pub struct RemoteDeliveryActor {
     deps: Deps,
+    /// For probes; their tasks outlive a fall of this actor.
+    places: Arc<Semaphore>,
     state: State,
 }
 
 impl RemoteDeliveryActor {
     pub fn new(deps: Deps) -> RemoteDeliveryActor {
-        RemoteDeliveryActor { deps, state: State::default() }
+        let places = Arc::new(Semaphore::new(probe::MOST));
+        RemoteDeliveryActor { deps, places, state: State::default() }
     }
 }
 
@@ -111,6 +117,17 @@ impl Handler<Deliver> for RemoteDeliveryActor {
             finished_to.do_send(Finished { lease, outcomes, fault, last });
         });
         MessageResult(Ok(()))
+    }
+}
+
+impl Handler<Examine> for RemoteDeliveryActor {
+    type Result = Result<(), String>;
+
+    fn handle(&mut self, wish: Examine, _: &mut Context<Self>) -> Self::Result {
+        if self.state.draining {
+            return Err("the daemon is stopping".to_string());
+        }
+        probe::begin(&self.deps, &self.places, wish)
     }
 }
 

@@ -33,16 +33,16 @@ pub fn envelope() -> Envelope {
 }
 
 /// The ports of these tests answer at once, so one poll is enough.
-fn now<F: Future>(future: F) -> F::Output {
+pub fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("a port waited"),
     }
 }
 
-struct Line {
-    host: String,
-    address: IpAddr,
+pub struct Line {
+    pub host: String,
+    pub address: IpAddr,
     reused: bool,
     left: u32,
 }
@@ -65,35 +65,35 @@ impl Peer for Line {
     }
 }
 
-type Addresses = Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>;
+pub type Addresses = Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>;
 
 /// The happy path: one exchanger with one address, which takes everything.
-struct World {
-    mx: Lookup<Vec<MxRecord>>,
-    addresses: Addresses,
+pub struct World {
+    pub mx: Lookup<Vec<MxRecord>>,
+    pub addresses: Addresses,
     /// One family of every host cannot be looked up.
-    missing_family: bool,
-    connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
+    pub missing_family: bool,
+    pub connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
     /// Fates by transaction; when it runs out everything is taken.
-    fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
-    idle: bool,
-    own: Vec<IpAddr>,
-    unusable: Vec<IpAddr>,
-    resting: Vec<IpAddr>,
+    pub fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
+    pub idle: bool,
+    pub own: Vec<IpAddr>,
+    pub unusable: Vec<IpAddr>,
+    pub resting: Vec<IpAddr>,
     /// Transactions of a connection.
-    reuse: u32,
-    attempt: u32,
-    people: u32,
-    destination: DestinationKey,
-    dialled: Vec<IpAddr>,
+    pub reuse: u32,
+    pub attempt: u32,
+    pub people: u32,
+    pub destination: DestinationKey,
+    pub dialled: Vec<IpAddr>,
     /// Names behind the hosts that were dialled.
-    canonical: Vec<Domain>,
-    transactions: Vec<usize>,
-    outcomes: Vec<(u32, Outcome)>,
-    released_in_sync: Vec<bool>,
+    pub canonical: Vec<Domain>,
+    pub transactions: Vec<usize>,
+    pub outcomes: Vec<(u32, Outcome)>,
+    pub released_in_sync: Vec<bool>,
 }
 
-fn ip(last: u8) -> IpAddr {
+pub fn ip(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
@@ -130,13 +130,13 @@ impl Default for World {
     }
 }
 
-fn mx(records: &[(u16, &str)]) -> Lookup<Vec<MxRecord>> {
+pub fn mx(records: &[(u16, &str)]) -> Lookup<Vec<MxRecord>> {
     let record = |r: &(u16, &str)| MxRecord { preference: r.0, exchange: r.1.into() };
     Lookup::found(records.iter().map(record).collect())
 }
 
 /// Two exchangers, mx1 at .1 and mx2 at .2.
-fn two() -> World {
+pub fn two() -> World {
     World {
         mx: mx(&[(10, "mx1.test."), (20, "mx2.test.")]),
         addresses: Box::new(|host| {
@@ -147,7 +147,7 @@ fn two() -> World {
 }
 
 impl World {
-    fn run(mut self) -> World {
+    pub fn run(mut self) -> World {
         let person = |i| Mailbox::parse(&format!("r{i}@example.org")).unwrap();
         let job = Job {
             envelope: envelope(),
@@ -161,7 +161,7 @@ impl World {
         self
     }
 
-    fn code(&self) -> String {
+    pub fn code(&self) -> String {
         match &self.outcomes[0].1 {
             Outcome::Delivered(_) => "delivered".into(),
             other => format!("{} {}", other.word(), other.failure().unwrap().status),
@@ -422,17 +422,17 @@ fn at_most_five_addresses() {
     assert_eq!(world.dialled.len(), 5);
 }
 
-fn v6(last: u16) -> IpAddr {
+pub fn v6(last: u16) -> IpAddr {
     IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])
 }
 
-type Fates = Box<dyn Fn(u32) -> Fate + Send>;
+pub type Fates = Box<dyn Fn(u32) -> Fate + Send>;
 
 fn all(fate: fn() -> Fate) -> Fates {
     Box::new(move |_| fate())
 }
 
-fn down(address: IpAddr, of: &[IpAddr]) -> Result<(), Failure> {
+pub fn down(address: IpAddr, of: &[IpAddr]) -> Result<(), Failure> {
     if of.contains(&address) { Err(Failure::new(Cause::Unreachable, "refused")) } else { Ok(()) }
 }
 
