@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use posthaste_mail::address::Domain;
+use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::outcome::{Cause, Failure, Stage, one_line};
 use posthaste_mail::wire::capabilities::Capabilities;
 use posthaste_mail::wire::client::opening::{
@@ -28,6 +29,7 @@ use posthaste_mail::wire::reply::{Reply, ReplyParser};
 use crate::body::Body;
 use crate::fault;
 use crate::tls::{ClientTls, TlsFacts, TlsStream};
+use crate::whereabouts::Whereabouts;
 
 pub use listener::Listener;
 
@@ -108,6 +110,8 @@ pub struct Opened<'a> {
     pub host: Option<&'a Domain>,
     pub timeouts: Timeouts,
     pub listener: Arc<dyn Listener>,
+    /// Who looks on.
+    pub whereabouts: Option<Whereabouts>,
 }
 
 /// A greeted session, ready for transactions. Dropping it closes the connection.
@@ -126,6 +130,7 @@ pub struct Session {
     needs_reset: bool,
     progress: Arc<AtomicU64>,
     listener: Arc<dyn Listener>,
+    whereabouts: Option<Whereabouts>,
 }
 
 impl Session {
@@ -144,6 +149,7 @@ impl Session {
             needs_reset: false,
             progress: Arc::default(),
             listener: Arc::clone(&how.listener),
+            whereabouts: how.whereabouts.clone(),
         };
         let mut opening = Opening::new(how.dialect, how.our_name, how.starttls);
         loop {
@@ -176,6 +182,7 @@ impl Session {
 
     /// The attempt does not wait for a farewell that a peer may draw out.
     fn opening_failed(mut self, error: OpeningError) -> Failure {
+        self.whereabouts = None;
         tokio::spawn(async move { self.quit().await });
         match error {
             OpeningError::Failed(failure) | OpeningError::StartTlsRefused(failure) => failure,
@@ -224,6 +231,17 @@ impl Session {
     /// Counts whole replies and pieces of content: as long as it stands still, the peer is silent.
     pub fn progress(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.progress)
+    }
+
+    /// Whoever uses it from now on is looked at by somebody else, or by nobody.
+    pub fn show_to(&mut self, whereabouts: Option<Whereabouts>) {
+        self.whereabouts = whereabouts;
+    }
+
+    fn enters(&self, stage: Stage) {
+        if let Some(whereabouts) = &self.whereabouts {
+            whereabouts.step(Phase::In(stage));
+        }
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -357,6 +375,7 @@ impl Session {
     }
 
     async fn write_content(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        self.enters(Stage::Content);
         let limit = self.timeouts.block;
         while !bytes.is_empty() {
             let written = timeout(limit, self.stream.write(bytes))
@@ -377,6 +396,7 @@ impl Session {
     }
 
     async fn write(&mut self, mut bytes: &[u8], stage: Stage) -> Result<(), Failure> {
+        self.enters(stage);
         let limit = self.timeouts.command;
         self.listener.sends(bytes);
         let all = async {
@@ -394,6 +414,7 @@ impl Session {
 
     /// One reply. The deadline is for the whole of it, so that a peer that drips octets meets it too.
     async fn reply(&mut self, stage: Stage) -> Result<Reply, Failure> {
+        self.enters(stage);
         let limit = match stage {
             Stage::Greeting => self.timeouts.greeting,
             Stage::Dot => self.timeouts.submission,

@@ -38,6 +38,7 @@ mod peers_fake_dns;
 mod peers_postfix;
 mod peers_smtp_sink;
 mod peers_tls;
+mod phases_of_deliveries;
 mod probe;
 mod sessions_are_told;
 mod several_queues;

@@ -93,6 +93,7 @@ async fn send_heard(
         host: None,
         timeouts,
         listener,
+        whereabouts: None,
     };
     let mut session = Session::open(stream, how).await.unwrap();
     let mail = b"MAIL FROM:<a@sender.test>\r\n".to_vec();

@@ -8,12 +8,14 @@ use slog::{Logger, debug, warn};
 use posthaste_edge::clock::Clock;
 use posthaste_edge::dial::{DialError, dial};
 use posthaste_edge::session::{Opened, Session};
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
+use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::walk::literal;
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::level::MxLevel;
-use posthaste_mail::outcome::{Cause, Failure, Remote, SessionFacts};
+use posthaste_mail::outcome::{Cause, Failure, Remote, SessionFacts, Stage};
 use posthaste_mail::policy::judge;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 
@@ -33,6 +35,8 @@ pub struct Caller {
     pub wire: Arc<Wire>,
     pub destination: String,
     pub id: EnvelopeId,
+    /// Where it says what it does.
+    pub whereabouts: Whereabouts,
 }
 
 /// No session; and what TLS had failed with before, when it was tried in the clear as well.
@@ -121,6 +125,7 @@ impl Caller {
     ) -> Result<Live, Failure> {
         let network = &*self.network;
         let peer = SocketAddr::new(address, network.port);
+        self.whereabouts.at(Phase::In(Stage::Connect), &remote.host, Some(address));
         let stream = dial(peer, &network.local, network.connect_timeout).await.map_err(|e| {
             self.count_dial(&e);
             dial_failure(&e, peer)
@@ -134,6 +139,7 @@ impl Caller {
             host,
             timeouts: network.timeouts,
             listener: recording.clone(),
+            whereabouts: Some(self.whereabouts.clone()),
         };
         let opened = Session::open(stream, how).await;
         let mut session = opened.inspect_err(|failure| {

@@ -16,10 +16,11 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::ladder::TlsDemand;
 use posthaste_mail::attempt::mailing::{Mailing, mailing};
+use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::ports::{Approach, Ports, Rest, Transacted};
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::lookup::Lookup;
-use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts};
+use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
 use posthaste_mail::pool::PoolKey;
 use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
@@ -71,6 +72,7 @@ impl RemotePorts {
             wire: Arc::clone(&network.wire),
             destination: key.destination.to_string(),
             id,
+            whereabouts: work.whereabouts,
             network,
             clock,
             log: log.new(slog::o!("id" => id.to_string())),
@@ -134,10 +136,12 @@ impl Approach for RemotePorts {
     type Session = Live;
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
+        self.caller.whereabouts.enter(Phase::MxLookup);
         self.caller.network.resolver.mx(domain).await
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
+        self.caller.whereabouts.at(Phase::AddressLookup, host.ascii(), None);
         self.caller.network.addresses(host).await
     }
 
@@ -231,9 +235,14 @@ impl Approach for RemotePorts {
 
 impl Ports for RemotePorts {
     async fn check_out(&mut self) -> Option<Live> {
+        self.caller.whereabouts.enter(Phase::IdleSession);
         let found = self.lender().lend(|address| self.caller.network.in_force(address)).await;
-        let Idle { session, remote, facts, proof, opened, last_used, transactions, recording } =
-            *found?;
+        let idle = *found?;
+        let Idle { mut session, remote, facts, proof, .. } = idle;
+        let Idle { opened, last_used, transactions, recording, .. } = idle;
+        session.show_to(Some(self.caller.whereabouts.clone()));
+        let phase = Phase::In(Stage::Mail);
+        self.caller.whereabouts.at(phase, &remote.host, Some(proof.address));
         recording.carries(self.envelope.id);
         let live = Live {
             session,
@@ -339,6 +348,7 @@ impl Ports for RemotePorts {
     }
 
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
+        self.caller.whereabouts.step(Phase::Settling);
         self.outcomes.extend(outcomes.iter().cloned());
         let address = |index: u32| {
             let found = self.recipients.iter().find(|(i, _)| *i == index);

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use posthaste_edge::clock::dice;
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::admin::finding::Finding;
 use posthaste_mail::attempt::ladder::TlsDemand;
@@ -43,6 +44,7 @@ pub fn begin(deps: &Deps, places: &Arc<Semaphore>, wish: Examine) -> Result<(), 
     let caller = Caller {
         // Of its own, and nobody reads them.
         counters: Arc::default(),
+        whereabouts: Whereabouts::default(),
         wire: Arc::new(Wire::new(clock.clone())),
         destination: destination.to_string(),
         id: EnvelopeId::new(clock.now(), &mut dice()),
