@@ -181,8 +181,9 @@ impl Walk {
         }
         for (candidate, address) in std::mem::take(&mut self.resting) {
             let host = candidate.host.ascii();
-            let ourselves = found.ourselves || self.ourselves.is_some();
-            if ourselves || visitor.is_done_with(host) || !self.may_ask(visitor) {
+            // Those before our own place may take it, however often they did not.
+            let barred = self.ourselves.is_some_and(|place| candidate.preference >= place);
+            if barred || visitor.is_done_with(host) || !self.may_ask(visitor) {
                 continue;
             }
             let absent = OtherFamily::Absent;

@@ -264,6 +264,25 @@ fn who_took_no_connection_lately_is_asked_last() {
 }
 
 #[test]
+fn better_ones_that_rest_are_asked_before_it_is_called_a_loop() {
+    let dead = |_| Err(Failure::new(Cause::Unreachable, "x"));
+    let named = || World {
+        mx: mx(&[(10, "mx1.test."), (20, "me.test.")]), // we are the second, by name
+        resting: vec![ip(1)],
+        ..two()
+    };
+    assert_eq!(named().run().code(), "delivered");
+    assert_eq!(World { connect: Box::new(dead), ..named() }.run().code(), "deferred 4.4.1");
+    // By address.
+    let addressed = || World { own: vec![ip(2)], resting: vec![ip(1)], ..two() };
+    assert_eq!(addressed().run().code(), "delivered");
+    assert_eq!(World { connect: Box::new(dead), ..addressed() }.run().code(), "deferred 4.4.1");
+    // Those behind us are not.
+    let behind = World { own: vec![ip(1)], resting: vec![ip(2)], ..two() }.run();
+    assert_eq!((behind.code().as_str(), behind.dialled.len()), ("failed 5.4.6", 0));
+}
+
+#[test]
 fn all_down_is_temporary() {
     let down = |_| Err(Failure::new(Cause::Unreachable, "refused"));
     assert_eq!(World { connect: Box::new(down), ..two() }.run().code(), "deferred 4.4.1");
