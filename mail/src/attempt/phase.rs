@@ -13,6 +13,8 @@ pub enum Phase {
     IdleSession,
     MxLookup,
     AddressLookup,
+    /// The address took no connection lately, another delivery tries it, and its word is awaited.
+    AwaitingOther,
     /// In a session, or on the way to one.
     In(Stage),
     /// Outcomes are being written down.
@@ -28,6 +30,7 @@ impl Phase {
             Phase::IdleSession => "idle-session",
             Phase::MxLookup => "mx-lookup",
             Phase::AddressLookup => "address-lookup",
+            Phase::AwaitingOther => "awaiting-other",
             Phase::In(stage) => match stage {
                 Stage::Connect => "connecting",
                 Stage::Greeting => "greeting",

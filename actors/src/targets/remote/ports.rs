@@ -172,6 +172,8 @@ impl Approach for RemotePorts {
         let mut patience = pin!(patience);
         let mut patient = false;
         let reached = {
+            let name = remote(host, address).host;
+            self.caller.whereabouts.at(Phase::AwaitingOther, &name, Some(address));
             let mut reach = pin!(async {
                 let dialling = network.hosts.begin(address).await;
                 let dialling = dialling.map_err(|failure| {
