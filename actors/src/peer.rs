@@ -71,6 +71,7 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
             transaction: PATIENCE,
         },
         listener: recording.clone(),
+        whereabouts: None,
     };
     let open = async { Session::open(TcpStream::connect(address).await.unwrap(), how).await };
     let (session, peer) = tokio::join!(open, greet);

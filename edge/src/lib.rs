@@ -14,3 +14,4 @@ pub mod signal;
 pub mod socket;
 pub mod spool;
 pub mod tls;
+pub mod whereabouts;

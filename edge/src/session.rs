@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use posthaste_mail::address::Domain;
-use posthaste_mail::outcome::{Cause, Failure, Stage};
+use posthaste_mail::attempt::phase::Phase;
+use posthaste_mail::outcome::{Cause, Failure, Stage, one_line};
 use posthaste_mail::wire::capabilities::Capabilities;
 use posthaste_mail::wire::client::flow::Flow;
 use posthaste_mail::wire::client::opening::{
@@ -30,6 +31,7 @@ use posthaste_mail::wire::reply::{Reply, ReplyParser};
 use crate::body::Body;
 use crate::fault;
 use crate::tls::{ClientTls, TlsFacts, TlsStream};
+use crate::whereabouts::Whereabouts;
 
 pub use listener::Listener;
 
@@ -118,6 +120,8 @@ pub struct Opened<'a> {
     pub host: Option<&'a Domain>,
     pub timeouts: Timeouts,
     pub listener: Arc<dyn Listener>,
+    /// Who looks on.
+    pub whereabouts: Option<Whereabouts>,
 }
 
 /// A greeted session, ready for transactions. Dropping it closes the connection.
@@ -131,11 +135,14 @@ pub struct Session {
     dialect: Dialect,
     starttls: StartTls,
     timeouts: Timeouts,
+    /// What the server said first.
+    greeting: String,
     capabilities: Capabilities,
     tls: Option<TlsFacts>,
     needs_reset: bool,
     progress: Arc<AtomicU64>,
     listener: Arc<dyn Listener>,
+    whereabouts: Option<Whereabouts>,
 }
 
 impl Session {
@@ -149,11 +156,13 @@ impl Session {
             dialect: how.dialect,
             starttls: how.starttls,
             timeouts: how.timeouts,
+            greeting: String::new(),
             capabilities: Capabilities::default(),
             tls: None,
             needs_reset: false,
             progress: Arc::default(),
             listener: Arc::clone(&how.listener),
+            whereabouts: how.whereabouts.clone(),
         };
         let mut opening = Opening::new(how.dialect, how.our_name, how.starttls);
         loop {
@@ -165,6 +174,9 @@ impl Session {
                 OpeningStep::Write(bytes) => session.write(&bytes, Stage::Ehlo).await?,
                 OpeningStep::Await(stage) => {
                     let reply = session.reply(stage).await?;
+                    if stage == Stage::Greeting {
+                        session.greeting = one_line(&reply.text());
+                    }
                     if let Err(e) = opening.reply(&reply) {
                         return Err(session.opening_failed(e));
                     }
@@ -183,6 +195,7 @@ impl Session {
 
     /// The attempt does not wait for a farewell that a peer may draw out.
     fn opening_failed(mut self, error: OpeningError) -> Failure {
+        self.whereabouts = None;
         tokio::spawn(async move { self.quit().await });
         match error {
             OpeningError::Failed(failure) | OpeningError::StartTlsRefused(failure) => failure,
@@ -215,6 +228,10 @@ impl Session {
         }
     }
 
+    pub fn greeting(&self) -> &str {
+        &self.greeting
+    }
+
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
@@ -227,6 +244,17 @@ impl Session {
     /// Counts whole replies and pieces of content: as long as it stands still, the peer is silent.
     pub fn progress(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.progress)
+    }
+
+    /// Whoever uses it from now on is looked at by somebody else, or by nobody.
+    pub fn show_to(&mut self, whereabouts: Option<Whereabouts>) {
+        self.whereabouts = whereabouts;
+    }
+
+    fn enters(&self, stage: Stage) {
+        if let Some(whereabouts) = &self.whereabouts {
+            whereabouts.step(Phase::In(stage));
+        }
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -410,6 +438,7 @@ impl Session {
 
     /// Listens while it writes: a peer that refuses in mid-content may read no further, and wait for us as we for it.
     async fn write_content(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        self.enters(Stage::Content);
         let limit = self.timeouts.block;
         while !bytes.is_empty() {
             let some = poll_fn(|context| match self.poll_interrupted(context) {
@@ -467,6 +496,7 @@ impl Session {
     }
 
     async fn write(&mut self, mut bytes: &[u8], stage: Stage) -> Result<(), Failure> {
+        self.enters(stage);
         let limit = self.timeouts.command;
         self.listener.sends(bytes);
         let all = async {
@@ -492,6 +522,7 @@ impl Session {
 
     /// One reply. The deadline is for the whole of it, so that a peer that drips octets meets it too.
     async fn reply(&mut self, stage: Stage) -> Result<Reply, Failure> {
+        self.enters(stage);
         let limit = match stage {
             Stage::Greeting => self.timeouts.greeting,
             Stage::Dot => self.timeouts.submission,

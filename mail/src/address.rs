@@ -111,6 +111,16 @@ pub enum Host {
     Unqualified,
 }
 
+impl Host {
+    /// Reads a domain, or an address literal in its brackets.
+    pub fn parse(text: &str) -> Result<Host, AddressError> {
+        match text.strip_prefix('[') {
+            Some(rest) => Ok(Host::Literal(literal(rest)?)),
+            None => Ok(Host::Domain(Domain::parse(text)?)),
+        }
+    }
+}
+
 /// One mailbox address, as received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -138,10 +148,7 @@ impl Mailbox {
             return Err(AddressError::BadLocalPart);
         }
         let local_end = local.len();
-        let host = match host.strip_prefix('[') {
-            Some(rest) => Host::Literal(literal(rest)?),
-            None => Host::Domain(Domain::parse(host)?),
-        };
+        let host = Host::parse(host)?;
         Ok(Mailbox { text: text.to_string(), local_end, host })
     }
 

@@ -22,7 +22,8 @@
 //! batch, from lookup to the last reply. *Lease*: the written-down right to make one attempt. *Journal*: what an attempt learned, on
 //! disk before anyone is told. *Outcome*: what an attempt came to for a recipient. *Target*: a configured way out. *Session*: one
 //! connection from greeting to QUIT. *Transcript*: what was said in one, without credentials and content. *Candidate*: one mail
-//! exchanger of a destination. *Notification*: the report to the sender (RFC 3464).
+//! exchanger of a destination. *Walk*: the way through the candidates and their addresses. *Probe*: a walk for an operator's eyes,
+//! without mail. *Notification*: the report to the sender (RFC 3464).
 
 pub mod address;
 pub mod admin;

@@ -270,6 +270,9 @@ pub struct SessionFacts {
     pub tls_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_cipher: Option<String>,
+    /// Why the certificate is not proven, or why the session is in the clear although the server offers TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_error: Option<String>,
     #[serde(default)]
     pub reused: bool,
 }

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod log;
+mod probe;
 mod ps;
 mod queue;
 mod reach;
@@ -82,6 +83,7 @@ enum Verb {
     Queue(queue::Queue),
     Trace(trace::Trace),
     Explain(explain::Explain),
+    Probe(probe::Probe),
     #[command(subcommand)]
     Log(log::Log),
     RetryPlan(retry_plan::RetryPlan),
@@ -113,6 +115,7 @@ pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
         Verb::Queue(verb) => verb.perform(&reach, console),
         Verb::Trace(verb) => verb.perform(&reach, console),
         Verb::Explain(verb) => verb.perform(&reach, console),
+        Verb::Probe(verb) => verb.perform(&reach, console),
         Verb::Log(verb) => verb.perform(&reach, console),
         Verb::RetryPlan(verb) => verb.perform(&reach, console),
         Verb::Shutdown(verb) => verb.perform(&reach, console),

@@ -92,6 +92,10 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p trace --domain example.org --follow",
         "p trace --domain example.org --wire",
         "p trace --wire --follow --json",
+        "p probe example.org",
+        "p probe MÜNCHEN.example --target mx --json",
+        "p probe [192.0.2.1]",
+        "p probe [IPv6:2001:db8::1]",
         "p log debug on",
         "p log debug off outbound",
         "p shutdown --drain 30s",
@@ -116,7 +120,11 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p trace 00000000000000000000000000 --domain example.org",
         "p log debug maybe",
         "p shutdown --drain soon",
-        "p probe example.org",
+        "p probe",
+        "p probe a..b",
+        "p probe user@example.org",
+        "p probe 192.0.2.1",
+        "p probe [192.0.2.1",
         "p status more",
     ] {
         assert!(!good(words), "{words}");
@@ -298,6 +306,31 @@ fn the_retry_plan_is_that_of_the_manual() {
     std::fs::write(&file, "nonsense {").unwrap();
     assert_eq!(plan(&[]).code, 78);
     std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_probe_that_reaches_nobody_is_1() {
+    let stopped = || json!({ "stopped": { "why": "stopped after 30 minutes" } });
+    let deferred = || json!({ "verdict": { "end": "deferred" } });
+    for (words, items, code, said) in [
+        ("probe example.org", vec![deferred()], 1, "a message now would be deferred\n"),
+        ("probe example.org", vec![stopped()], 1, "stopped after 30 minutes\n"),
+        ("probe example.org", vec![], 1, ""),
+        ("probe example.org --json", vec![json!({ "new": 1 })], 1, "{\"new\":1}\n"),
+    ] {
+        let (ran, asked) = says(words, move |request| listing(request, &items));
+        assert_eq!((ran.code, ran.output.as_str()), (code, said));
+        assert_eq!(asked[0]["method"], "probe");
+        assert_eq!(asked[0]["params"], json!({ "domain": "example.org", "target": null }));
+    }
+    let session = json!({ "verdict": { "end": "session", "remote": { "host": "mx.test" } } });
+    let answer = move |request: &Value| listing(request, std::slice::from_ref(&session));
+    let (ran, asked) = says("probe x.test --target &mx --json", answer);
+    assert_eq!((ran.code, &asked[0]["params"]["target"]), (0, &json!("mx")));
+    let (ran, _) =
+        says("probe x.test", |request| error(request, -32000, "no target.remote x; there are: mx"));
+    assert_eq!(ran.complaints, "posthaste: no target.remote x; there are: mx\n");
+    assert_eq!((ran.code, run(&["posthaste", "probe", "a..b"], "").code), (1, 2));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io;
 
 use posthaste_mail::admin::answer::{Event, TraceEvent};
+use posthaste_mail::level::TlsLevel;
 use posthaste_mail::outcome::{Failure, Outcome, Receipt, Remote, SessionFacts};
 
 use crate::show::amount::{count, moment, size};
@@ -89,12 +90,18 @@ fn by(remote: Option<&Remote>, said: &str) -> String {
     }
 }
 
-fn session(facts: &SessionFacts) -> String {
+/// Levels and TLS of a session.
+pub fn session(facts: &SessionFacts) -> String {
     let mut text = format!("mx {}, tls {}", facts.mx_level, facts.tls_level);
     let engine: Vec<&str> =
         [&facts.tls_version, &facts.tls_cipher].into_iter().flatten().map(String::as_str).collect();
     if !engine.is_empty() {
         text.push_str(&format!(" ({})", engine.join(" ")));
+    }
+    match (&facts.tls_error, facts.tls_level) {
+        (Some(why), TlsLevel::None) => text.push_str(&format!(", TLS failed: {why}")),
+        (Some(why), _) => text.push_str(&format!(", certificate not proven: {why}")),
+        (None, _) => {}
     }
     if facts.reused {
         text.push_str(", session reused");
@@ -107,7 +114,7 @@ pub mod tests {
     use super::*;
     use crate::show::page::written;
     use posthaste_mail::envelope::EnvelopeId;
-    use posthaste_mail::level::{MxLevel, TlsLevel};
+    use posthaste_mail::level::MxLevel;
     use posthaste_mail::outcome::{Cause, Reach, Stage};
     use posthaste_mail::status::Enhanced;
     use posthaste_mail::time::Timestamp;
@@ -175,6 +182,7 @@ pub mod tests {
             tls_version: Some("TLSv1.3".into()),
             tls_cipher: Some("TLS_AES_256_GCM_SHA384".into()),
             reused: true,
+            ..SessionFacts::default()
         };
         says(
             outcome(Outcome::Delivered(receipt), facts),
@@ -187,6 +195,24 @@ pub mod tests {
         says(
             outcome(Outcome::Failed(refused), plain()),
             "failed    bob@example.net: refused, mx.example.net said: 550 5.1.1 no such user; attempt 2, mx none, tls none",
+        );
+        let unproven = |tls_level, why: &str| SessionFacts {
+            tls_level,
+            tls_error: Some(why.into()),
+            ..SessionFacts::default()
+        };
+        let busy = || {
+            let busy = Failure::refused(Stage::Rcpt, 450, Some(Enhanced(4, 2, 1)), "later");
+            Outcome::Deferred(Failure { remote: remote(None), ..busy })
+        };
+        let told = "deferred  bob@example.net: refused, mx.example.net said: 450 4.2.1 later; attempt 2, mx none, tls";
+        says(
+            outcome(busy(), unproven(TlsLevel::Encrypted, "self-signed certificate")),
+            &format!("{told} encrypted, certificate not proven: self-signed certificate"),
+        );
+        says(
+            outcome(busy(), unproven(TlsLevel::None, "no shared cipher")),
+            &format!("{told} none, TLS failed: no shared cipher"),
         );
         let dns = Failure::new(Cause::DnsFailed, "looking up MX of example.net: timeout");
         says(

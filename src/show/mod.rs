@@ -8,6 +8,7 @@ pub mod event;
 pub mod explanation;
 pub mod message;
 pub mod page;
+pub mod probe;
 pub mod processes;
 pub mod queue;
 pub mod status;

@@ -24,7 +24,9 @@ const DELIVERIES: &[Column] = &[
     Column::Number("RECIPIENTS"),
     Column::Number("ATTEMPT"),
     Column::Text("PHASE"),
+    Column::Number("FOR"),
     Column::Number("SINCE"),
+    Column::Text("MX"),
 ];
 
 const SESSIONS: &[Column] = &[
@@ -93,14 +95,18 @@ fn actor_row(actor: &ChildLine) -> (Tone, Vec<String>) {
 }
 
 fn delivery_row(delivery: &DeliveryLine) -> Vec<String> {
+    let slot = if delivery.patient { ", no slot" } else { "" };
+    let address = delivery.address.as_ref().map(|address| format!("[{address}]"));
     vec![
         delivery.queue.clone(),
         delivery.id.to_string(),
         delivery.destination.clone(),
         delivery.recipients.to_string(),
         delivery.attempt.to_string(),
-        delivery.phase.clone(),
+        format!("{}{slot}", delivery.phase),
+        span(delivery.phase_seconds),
         span(delivery.seconds),
+        [delivery.mx.clone(), address].into_iter().flatten().collect::<Vec<_>>().join(" "),
     ]
 }
 
@@ -148,7 +154,11 @@ mod tests {
             destination: "example.org".into(),
             recipients: 3,
             attempt: 1,
-            phase: "delivering".into(),
+            phase: "greeting".into(),
+            phase_seconds: 12,
+            mx: Some("a.example.org".into()),
+            address: Some("192.0.2.1".into()),
+            patient: true,
             seconds: 75,
         };
         let session = SessionLine {
@@ -167,8 +177,8 @@ mod tests {
              outbound  target.queue  running                    2  running=1 waiting=20  panicked: x\\u{7}\n\
              outbound  target.queue  running, no answer         0\n\
              \n\
-             QUEUE     ID                          DESTINATION  RECIPIENTS  ATTEMPT  PHASE        SINCE\n\
-             outbound  00000000000000000000000000  example.org           3        1  delivering  1m 15s\n\
+             QUEUE     ID                          DESTINATION  RECIPIENTS  ATTEMPT  PHASE              FOR   SINCE  MX\n\
+             outbound  00000000000000000000000000  example.org           3        1  greeting, no slot  12s  1m 15s  a.example.org [192.0.2.1]\n\
              \n\
              TARGET  DESTINATION  MX             ADDRESS    TLS            TRANSACTIONS  IDLE     AGE\n\
              mx      example.org  a.example.org  192.0.2.1  authenticated             4   12s  2m 10s\n"

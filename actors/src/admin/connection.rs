@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use slog::{debug, info};
-use tokio::io::{AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 
 use posthaste_edge::socket::{Connection, Credentials, own_uid, read_line};
 use posthaste_mail::admin::PROTOCOL;
@@ -62,6 +62,11 @@ impl Line {
         let mut text = value.to_string();
         text.push('\n');
         self.writer.write_all(text.as_bytes()).await
+    }
+
+    /// Waits until the operator has closed its end (true), or has more to say, which stays unread.
+    pub(super) async fn is_gone(&mut self) -> bool {
+        self.reader.fill_buf().await.map_or(true, <[u8]>::is_empty)
     }
 
     /// One piece of a listing, before its result.

@@ -16,7 +16,7 @@ use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::route::destination::DestinationKey;
 
 use crate::admin::connection::{Fault, Line};
-use crate::admin::{Desk, live, submission, wire};
+use crate::admin::{Desk, live, probe, submission, wire};
 use crate::messages::admin::{
     Act, ExplainDestination, ExplainMessage, ListBatches, PanicChild, QueueView, ShowActors,
     ShowMessage, ShowQueue, Unable,
@@ -31,9 +31,11 @@ const POOL_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) type Answer = Result<Value, Fault>;
 
+/// Only root and the daemon's user may do it, and it is logged. A probe changes nothing here; but it speaks in the daemon's name to
+/// whomever it is sent to.
 pub(super) fn changes_something(method: &str) -> bool {
     request::Act::read(method, &Value::Null).is_some()
-        || matches!(method, "log.debug" | "send" | "shutdown" | "debug.panic")
+        || matches!(method, "log.debug" | "probe" | "send" | "shutdown" | "debug.panic")
 }
 
 /// Runs one request. The outer error is the connection's.
@@ -56,6 +58,7 @@ pub(super) async fn call(
         "trace.follow" => return follow(line, request, desk).await,
         "trace.wire" => return wire::failed(line, request, desk).await,
         "trace.wire.follow" => return wire::follow(line, request, desk).await,
+        "probe" => return probe::probe(line, request, desk).await,
         "log.debug" => debug(request, desk),
         "send" => return send(line, request, desk).await,
         "shutdown" => shutdown(request, desk),

@@ -3,6 +3,7 @@
 mod connection;
 mod live;
 mod method;
+mod probe;
 pub mod submission;
 mod wire;
 
@@ -25,8 +26,8 @@ use posthaste_mail::time::Timestamp;
 
 use crate::log::Switches;
 use crate::messages::admin::{
-    Act, ExplainDestination, ExplainMessage, ListBatches, PanicChild, ShowActors, ShowMessage,
-    ShowQueue,
+    Act, Examine, ExplainDestination, ExplainMessage, ListBatches, PanicChild, ShowActors,
+    ShowMessage, ShowQueue,
 };
 use crate::messages::intake::Accept;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
@@ -45,6 +46,13 @@ pub struct QueueDoor {
     pub explain: Recipient<ExplainMessage>,
     pub destination: Recipient<ExplainDestination>,
     pub accept: Recipient<Accept>,
+}
+
+/// A `target.remote` as the operator's requests reach it.
+#[derive(Clone)]
+pub struct RemoteDoor {
+    pub name: String,
+    pub examine: Recipient<Examine>,
 }
 
 /// Facts about the process for `status`.
@@ -67,6 +75,7 @@ pub struct Desk {
     pub wire: Arc<Wire>,
     pub switches: Switches,
     pub queues: Vec<QueueDoor>,
+    pub remotes: Vec<RemoteDoor>,
     pub pools: Vec<Recipient<ShowPool>>,
     /// Names of all that delivers.
     pub targets: Vec<String>,

@@ -25,7 +25,7 @@ use posthaste_edge::spool::{DiskSpool, Options as SpoolOptions, Spool, SpoolErro
 use posthaste_mail::queue::lease::Boot;
 
 use crate::Options;
-use crate::admin::{AdminActor, Desk, Identity, QueueDoor};
+use crate::admin::{AdminActor, Desk, Identity, QueueDoor, RemoteDoor};
 use crate::configuration::{self, Configuration, Target, TargetSettings};
 use crate::exit::Door;
 use crate::intake::session::Endpoint;
@@ -219,6 +219,8 @@ struct Births {
     starts: Vec<Box<dyn FnOnce()>>,
     /// Whom the operator's desk asks about idle sessions.
     pools: Vec<Recipient<ShowPool>>,
+    /// And whom it sends to look at a destination.
+    remotes: Vec<RemoteDoor>,
 }
 
 impl Births {
@@ -286,6 +288,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         children: Vec::new(),
         starts: Vec::new(),
         pools: Vec::new(),
+        remotes: Vec::new(),
     };
     for (server, trusted) in resolver.servers() {
         info!(daemon, "resolver"; "server" => server.to_string(), "ad_bit_counts" => trusted);
@@ -353,6 +356,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         wire,
         switches: log.switches.clone(),
         queues: queue_doors,
+        remotes: std::mem::take(&mut births.remotes),
         pools: std::mem::take(&mut births.pools),
         targets: kin.targets(),
         actors: root_address.clone().recipient(),

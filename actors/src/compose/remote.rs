@@ -9,13 +9,13 @@ use posthaste_mail::attempt::remote::Rules;
 
 use super::kin::Kin;
 use super::{Births, Start};
+use crate::admin::RemoteDoor;
 use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
 use crate::targets::remote::RemoteDeliveryActor;
-use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::{self, HostMemory};
-use crate::targets::remote::ports::Network;
+use crate::targets::remote::network::Network;
 use crate::targets::remote::settings::RemoteSettings;
 use crate::targets::remote::unchunked::Unchunked;
 use crate::wire::Wire;
@@ -58,11 +58,11 @@ impl RemoteWorld<'_> {
             reuse_limit: settings.keeping.most_transactions,
             timeouts: settings.timeouts,
             eight_bit: settings.eight_bit,
-            counters: Counters::default(),
             unchunked: Unchunked::default(),
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
             wire: Arc::clone(self.wire),
+            counters: Arc::default(),
         };
         let pool_actor = ConnectionPoolActor::new(crate::pool::Deps::new(
             log.clone(),
@@ -84,6 +84,8 @@ impl RemoteWorld<'_> {
             }),
             network: Arc::new(network),
         });
+        let examine = unborn.address().recipient();
+        births.remotes.push(RemoteDoor { name: name.to_string(), examine });
         births.add(name, "target.remote", unborn, actor, Intensity::TARGET);
     }
 }

@@ -1,10 +1,12 @@
 //! What the operator's requests become.
 
 use actix::Message;
+use tokio::sync::mpsc::UnboundedSender;
 
 use posthaste_mail::admin::answer::{
     Affected, BatchLine, ChildLine, DeliveryLine, Explanation, MessageView, QueueLine,
 };
+use posthaste_mail::admin::finding::Finding;
 use posthaste_mail::admin::request::{self, Filter};
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::route::destination::DestinationKey;
@@ -110,4 +112,16 @@ pub enum Unable {
     Refused(String),
     /// A fault of ours; part of it may be done.
     Fault(String),
+}
+
+/// Admin -> RemoteDelivery: what would a delivery meet now? `Ok` means that a task tells it until it ends, or nobody listens any more; an
+/// error says why it did not begin. There are at most a few dozen findings of one probe.
+#[derive(Clone, Debug)]
+pub struct Examine {
+    pub destination: DestinationKey,
+    pub findings: UnboundedSender<Finding>,
+}
+
+impl Message for Examine {
+    type Result = Result<(), String>;
 }

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use posthaste_edge::body::Body;
 use posthaste_edge::spool::Spool;
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::outcome::{Failure, Outcome, SessionFacts};
 use posthaste_mail::queue::agenda::Within;
@@ -30,6 +31,8 @@ pub struct Deliver {
     pub slot: Slot,
     /// What the target's limits gave leave for, held as long.
     pub permit: Option<Permit>,
+    /// Where the attempt says what it does just now.
+    pub whereabouts: Whereabouts,
     /// The queue may call the attempt off while it has no session yet.
     pub called_off: watch::Receiver<bool>,
     pub settled_to: actix::Recipient<Settled>,

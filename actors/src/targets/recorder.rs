@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use posthaste_edge::body::Body;
 use posthaste_edge::spool::{Spool, Taken};
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::outcome::{Outcome, Reach, Receipt, SessionFacts};
@@ -86,6 +87,7 @@ pub fn work(taken: Taken, journal: &Arc<dyn Spool>, to: &Addr<Recorder>) -> Deli
         lease: taken.lease,
         slot: Slot::new(permit),
         permit: None,
+        whereabouts: Whereabouts::default(),
         called_off: watch::channel(false).1,
         settled_to: to.clone().recipient(),
         waiting_to: to.clone().recipient(),

@@ -108,6 +108,7 @@ impl Sending {
             host: None,
             timeouts: self.timeouts,
             listener: self.listener,
+            whereabouts: None,
         };
         let mut session = Session::open(stream, how).await.unwrap();
         let mail = b"MAIL FROM:<a@sender.test>\r\n".to_vec();

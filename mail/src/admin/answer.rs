@@ -74,8 +74,19 @@ pub struct DeliveryLine {
     pub destination: String,
     pub recipients: u64,
     pub attempt: u32,
-    /// `delivering`, or `waiting` for a host that has not greeted yet.
+    /// What it does just now (`attempt::phase`).
     pub phase: String,
+    #[serde(default)]
+    pub phase_seconds: u64,
+    /// The host it is with, or looks up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mx: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The host was silent for long, and the slot is used by somebody else.
+    #[serde(default)]
+    pub patient: bool,
+    /// Since the attempt began.
     pub seconds: u64,
 }
 

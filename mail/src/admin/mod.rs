@@ -1,6 +1,7 @@
 //! What an operator asks and is told, as types. Both sides of the socket use them.
 
 pub mod answer;
+pub mod finding;
 pub mod request;
 pub mod wire;
 

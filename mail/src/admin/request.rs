@@ -236,6 +236,15 @@ pub struct Explain {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    /// A domain, or an address literal in its brackets.
+    pub domain: String,
+    /// The `target.remote` that looks; without it the only one.
+    #[serde(default)]
+    pub target: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Debug {
     pub on: bool,
     #[serde(default)]

@@ -6,6 +6,9 @@
 pub mod addressee;
 pub mod ladder;
 pub mod mailing;
+pub mod phase;
 pub mod ports;
+pub mod probe;
 pub mod remote;
 pub mod verdict;
+pub mod walk;

@@ -9,7 +9,7 @@ use crate::attempt::ladder::TlsDemand;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
 use crate::route::addresses::HostAddresses;
-use crate::route::mx::MxRecord;
+use crate::route::mx::{Candidate, MxRecord};
 use crate::wire::client::transaction::{Fate, Standing};
 
 /// What came of one transaction.
@@ -32,7 +32,7 @@ pub enum Rest {
 }
 
 /// A session as the attempt sees it.
-pub trait Peer: Send {
+pub trait Peer: Send + Sync {
     fn remote(&self) -> Remote;
     fn facts(&self) -> SessionFacts;
     /// Recipients one transaction may have.
@@ -43,7 +43,8 @@ pub trait Peer: Send {
     fn is_reused(&self) -> bool;
 }
 
-pub trait Ports: Send {
+/// What leads to a session.
+pub trait Approach: Send {
     type Session: Peer;
 
     fn mx(&mut self, domain: &Domain) -> impl Future<Output = Lookup<Vec<MxRecord>>> + Send;
@@ -51,16 +52,28 @@ pub trait Ports: Send {
     /// Addresses of a host in the order of trial, both families.
     fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<HostAddresses>> + Send;
 
-    /// An idle session of this destination that passes today's policies.
-    fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
-
-    /// Connects, greets and secures. `host` is `None` for an address literal.
+    /// Connects, greets and secures. `None` for an address literal.
     fn connect(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         demand: TlsDemand,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
+
+    /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
+    fn is_own(&self, address: IpAddr) -> bool;
+
+    /// It took no connection lately: others first.
+    fn rests(&self, address: IpAddr) -> bool;
+
+    /// Is it of a family that we may and can use?
+    fn is_usable(&self, address: IpAddr) -> bool;
+}
+
+/// And what is done with sessions in a delivery.
+pub trait Ports: Approach {
+    /// An idle session of this destination that passes today's policies.
+    fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
 
     /// One transaction. Never fails as a whole: what went wrong is each recipient's fate.
     fn transact(
@@ -83,13 +96,23 @@ pub trait Ports: Send {
         facts: &SessionFacts,
         rest: Rest,
     ) -> impl Future<Output = ()> + Send;
+}
 
-    /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?
-    fn is_own(&self, address: IpAddr) -> bool;
+/// And what a probe does with them: it looks, and leaves.
+pub trait ProbePorts: Approach {
+    fn introduction(&self, session: &Self::Session) -> Introduction;
 
-    /// It took no connection lately: others first.
-    fn rests(&self, address: IpAddr) -> bool;
+    /// Takes leave with QUIT, before any MAIL.
+    fn leave(&mut self, session: Self::Session) -> impl Future<Output = ()> + Send;
+}
 
-    /// Is it of a family that we may and can use?
-    fn is_usable(&self, address: IpAddr) -> bool;
+/// How a server introduced itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// Our own end of the connection.
+    pub local: Option<IpAddr>,
+    pub greeting: String,
+    /// Its name in the answer to EHLO.
+    pub name: String,
+    pub extensions: Vec<String>,
 }

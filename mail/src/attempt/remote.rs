@@ -2,33 +2,26 @@
 //!
 //! 1. What needs no network is refused at once.
 //! 2. An idle session to the destination is used if there is one.
-//! 3. The exchangers are looked up and tried in order, each with its addresses.
+//! 3. The exchangers are looked up and tried in order, each with its addresses (`walk`).
 //! 4. A session carries as many transactions as its recipients need, and as it may carry.
 //! 5. Recipients refused for a while are offered to the next exchanger once.
 //! 6. What no server decided is decided from all that went wrong (`verdict`).
 
-use std::net::IpAddr;
-
 use crate::address::{Domain, Host};
 use crate::attempt::addressee::{Addressee, addressees};
-use crate::attempt::ladder::TlsDemand;
 use crate::attempt::ports::{Peer, Ports, Rest, Transacted};
-use crate::attempt::verdict::{Coverage, Elsewhere, Said, elsewhere, is_lack, verdict};
+use crate::attempt::verdict::{Elsewhere, Said, elsewhere, is_lack};
+use crate::attempt::walk::{End, Next, OtherFamily, Visitor, Walk, look_up};
 use crate::dice::Dice;
 use crate::envelope::{Envelope, Recipient, TlsWish};
-use crate::lookup::Lookup;
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
-use crate::route::addresses::addresses_of;
 use crate::route::destination::DestinationKey;
-use crate::route::mx::{Candidate, exchangers};
 use crate::wire::client::transaction::{Fate, Standing};
 
 /// Addresses dialled in one attempt (Postfix `smtp_mx_address_limit` has the same number).
-const MOST_ADDRESSES: usize = 5;
+pub(super) const MOST_ADDRESSES: usize = 5;
 /// Sessions in which recipients are offered, in one attempt.
 const MOST_SESSIONS: usize = 2;
-/// Exchangers of one preference whose addresses are looked up.
-const MOST_OF_A_KIND: usize = 10;
 /// RFC 5321 §6.3: a message with more trace fields is in a loop.
 const MOST_HOPS: u32 = 100;
 
@@ -58,22 +51,21 @@ pub async fn attempt<P: Ports>(job: &Job, rules: &Rules, ports: &mut P, dice: &m
         run.end_all(failure, ports).await;
         return;
     }
+    let mut walk = Walk::new(MOST_ADDRESSES);
     if let Some(session) = ports.check_out().await {
         run.session(session, OtherFamily::Absent, ports).await;
     }
     match &job.destination {
         DestinationKey::Domain(domain) if run.goes_on() => {
-            run.domain(domain, rules, ports, dice).await;
+            run.domain(domain, rules, &mut walk, ports, dice).await;
         }
-        DestinationKey::Literal(address)
-            if run.goes_on() && !run.has_answered(&literal(*address)) =>
-        {
-            run.address(None, *address, OtherFamily::Absent, ports).await;
+        DestinationKey::Literal(address) => {
+            walk.literal(*address, &mut run, ports).await;
         }
         // Done, or refused above.
         _ => {}
     }
-    run.conclude(ports).await;
+    run.conclude(&walk, ports).await;
 }
 
 /// Refusals that need no network.
@@ -94,7 +86,12 @@ fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
         let text = "REQUIRETLS is not supported by this target";
         return Some(Failure::new(Cause::RequireTlsImpossible, text));
     }
-    match &job.destination {
+    no_way(&job.destination, rules)
+}
+
+/// Why there is no way to this destination, if there is none whatever the network says.
+pub(super) fn no_way(destination: &DestinationKey, rules: &Rules) -> Option<Failure> {
+    match destination {
         DestinationKey::Domain(_) => None,
         DestinationKey::Literal(_) if rules.allow_address_literal => None,
         DestinationKey::Literal(_) => {
@@ -110,11 +107,6 @@ fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
     }
 }
 
-/// The name of a host that was given by its address.
-pub fn literal(address: IpAddr) -> String {
-    format!("[{address}]")
-}
-
 /// A recipient, or several with the same address, without a final outcome.
 struct Pending {
     addressee: Addressee,
@@ -123,19 +115,9 @@ struct Pending {
 
 struct Run {
     pending: Vec<Pending>,
-    /// What went wrong before any recipient was named.
-    troubles: Vec<Failure>,
-    tried: Vec<IpAddr>,
     sessions: usize,
-    /// Hosts that were tried, for the notification.
-    hosts: usize,
     /// Hosts that answered about recipients: they are not asked twice.
     answered: Vec<String>,
-    /// An address of the family that had all tries so far, kept back for the other family.
-    spare: Option<(Domain, IpAddr)>,
-    /// Addresses that took no connection lately: they are tried when nobody else is left.
-    resting: Vec<(Domain, IpAddr)>,
-    coverage: Coverage,
     first_attempt: bool,
     /// The other family was asked after a refusal that may have been about our address.
     family_changed: bool,
@@ -145,37 +127,13 @@ struct Run {
     stop: bool,
 }
 
-/// Where the attempt goes on when an address is done with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Address,
-    /// The host's next address, of the family that was not used.
-    AddressOfOtherFamily,
-    Host,
-    /// RFC 5321 §5.1: no exchanger at or behind our own place may be tried.
-    Nobody,
-}
-
-/// Whether the host has an address of the other family that was not tried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum OtherFamily {
-    Present,
-    Absent,
-}
-
 impl Run {
     fn new(job: &Job) -> Run {
         let pending = |addressee| Pending { addressee, said: Vec::new() };
         Run {
             pending: addressees(&job.recipients).into_iter().map(pending).collect(),
-            troubles: Vec::new(),
-            tried: Vec::new(),
             sessions: 0,
-            hosts: 0,
             answered: Vec::new(),
-            spare: None,
-            resting: Vec::new(),
-            coverage: Coverage::Whole,
             first_attempt: job.attempt <= 1,
             family_changed: false,
             misunderstood: false,
@@ -187,241 +145,18 @@ impl Run {
         !self.stop && !self.pending.is_empty()
     }
 
-    /// Somebody else could be asked: may it be in this attempt?
-    fn may_ask(&mut self) -> bool {
-        if !self.goes_on() {
-            return false;
-        }
-        let room = self.sessions < MOST_SESSIONS && self.tried.len() < MOST_ADDRESSES;
-        if !room {
-            self.coverage = Coverage::Partial;
-        }
-        room
-    }
-
-    fn has_answered(&self, host: &str) -> bool {
-        self.answered.iter().any(|h| h == host)
-    }
-
     async fn domain<P: Ports>(
         &mut self,
         domain: &Domain,
         rules: &Rules,
+        walk: &mut Walk,
         ports: &mut P,
         dice: &mut Dice,
     ) {
-        let answer = ports.mx(domain).await;
-        let found = match exchangers(domain, answer, &rules.our_name, dice) {
-            Ok(found) => found,
-            Err(failure) => {
-                self.troubles.push(failure);
-                return;
-            }
-        };
-        let mut ourselves = found.ourselves;
-        for equals in found.candidates.chunk_by(|a, b| a.preference == b.preference) {
-            if equals.iter().all(|c| self.has_answered(c.host.ascii())) {
-                continue;
-            }
-            if !self.may_ask() {
-                return;
-            }
-            if self.equals(equals, found.implicit, ports).await == Next::Nobody {
-                ourselves = true;
-                break;
-            }
+        match look_up(domain, &rules.our_name, ports, dice).await {
+            Ok(found) => walk.exchangers(domain, &found, self, ports).await,
+            Err(failure) => walk.troubles.push(failure),
         }
-        if let Some((host, address)) = self.spare.take()
-            && self.may_ask()
-        {
-            self.address(Some(&host), address, OtherFamily::Absent, ports).await;
-        }
-        for (host, address) in std::mem::take(&mut self.resting) {
-            if ourselves || self.has_answered(host.ascii()) || !self.may_ask() {
-                continue;
-            }
-            let next = self.address(Some(&host), address, OtherFamily::Absent, ports).await;
-            ourselves = next == Next::Nobody;
-        }
-        if ourselves {
-            self.ends_with_ourselves(domain);
-        }
-    }
-
-    /// RFC 5321 §5.1: we are in the list, and nobody better took the message.
-    fn ends_with_ourselves(&mut self, domain: &Domain) {
-        let unanswered = self.pending.iter().all(|pending| pending.said.is_empty());
-        let without_address = |f: &Failure| f.cause == Cause::NoAddress;
-        if unanswered && self.troubles.iter().all(without_address) {
-            self.troubles = vec![match self.troubles.first() {
-                None => {
-                    let text = format!("mail for {domain} loops back to this host");
-                    Failure::new(Cause::Loop, text)
-                }
-                // A better one is there, and its zone may be mended: that is no loop yet.
-                Some(first) => Failure::new(Cause::AddressLookupFailed, first.text.clone()),
-            }];
-        }
-    }
-
-    /// Exchangers of one preference. Their addresses come first: if one is ours, none of them is tried.
-    async fn equals<P: Ports>(
-        &mut self,
-        equals: &[Candidate],
-        implicit: bool,
-        ports: &mut P,
-    ) -> Next {
-        let mut hosts = Vec::new();
-        for candidate in equals.iter().take(MOST_OF_A_KIND) {
-            let answer = ports.addresses(&candidate.host).await;
-            if let Lookup::Found { value, .. } = &answer
-                && value.list.iter().any(|address| ports.is_own(*address))
-            {
-                return Next::Nobody;
-            }
-            hosts.push((&candidate.host, answer));
-        }
-        for (host, answer) in hosts {
-            if !self.goes_on() {
-                break;
-            }
-            if self.has_answered(host.ascii()) {
-                continue;
-            }
-            match addresses_of(host, answer, implicit) {
-                Ok(found) => {
-                    if self.host(host, &found.list, ports).await == Next::Nobody {
-                        return Next::Nobody;
-                    }
-                    // Addresses that are not known cannot be asked: whoever is left without a verdict waits for them.
-                    if let Some(trouble) = found.trouble(host).filter(|_| !self.stop) {
-                        self.troubles.push(trouble);
-                    }
-                }
-                Err(failure) => self.troubles.push(failure),
-            }
-        }
-        Next::Host
-    }
-
-    async fn host<P: Ports>(&mut self, host: &Domain, addresses: &[IpAddr], ports: &mut P) -> Next {
-        let mut usable: Vec<IpAddr> =
-            addresses.iter().copied().filter(|address| ports.is_usable(*address)).collect();
-        if usable.is_empty() {
-            let text = format!("no address of {host} is of a family that we may use");
-            self.troubles.push(Failure::new(Cause::Unreachable, text));
-            return Next::Host;
-        }
-        self.hosts += 1;
-        usable.retain(|address| !self.tried.contains(address));
-        let (resting, usable): (Vec<IpAddr>, Vec<IpAddr>) =
-            usable.into_iter().partition(|address| ports.rests(*address));
-        self.resting.extend(resting.into_iter().map(|address| (host.clone(), address)));
-        let mut rest = usable.as_slice();
-        let mut family = None;
-        while let Some((address, behind)) = rest.split_first() {
-            rest = behind;
-            if family.is_some_and(|v6| v6 != address.is_ipv6()) {
-                continue;
-            }
-            if !self.may_ask() {
-                break;
-            }
-            if self.is_last_of_one_family(*address) {
-                if self.spare.is_some() {
-                    self.coverage = Coverage::Partial;
-                }
-                self.spare.get_or_insert_with(|| (host.clone(), *address));
-                continue;
-            }
-            let other = match rest.iter().any(|a| a.is_ipv6() != address.is_ipv6()) {
-                true => OtherFamily::Present,
-                false => OtherFamily::Absent,
-            };
-            match self.address(Some(host), *address, other, ports).await {
-                Next::Address => {}
-                Next::AddressOfOtherFamily => family = Some(!address.is_ipv6()),
-                Next::Host => break,
-                Next::Nobody => return Next::Nobody,
-            }
-        }
-        Next::Host
-    }
-
-    /// The last address of an attempt is not one more of a family that had all the others, as long as there may be one of the other.
-    fn is_last_of_one_family(&self, address: IpAddr) -> bool {
-        self.tried.len() + 1 == MOST_ADDRESSES
-            && self.tried.iter().all(|tried| tried.is_ipv6() == address.is_ipv6())
-    }
-
-    async fn address<P: Ports>(
-        &mut self,
-        host: Option<&Domain>,
-        address: IpAddr,
-        other: OtherFamily,
-        ports: &mut P,
-    ) -> Next {
-        if ports.is_own(address) {
-            let text = format!("{address} is this host or a loopback address");
-            self.troubles.push(Failure::new(Cause::Loop, text));
-            return Next::Host;
-        }
-        self.tried.push(address);
-        loop {
-            match ports.connect(host, address, TlsDemand::Opportunistic).await {
-                Ok(session) => match self.session(session, other, ports).await {
-                    // Every session of these decides about one recipient at least, but for the one that was misunderstood.
-                    End::Again => {}
-                    End::Over(next) => return next,
-                },
-                Err(failure) if failure.cause == Cause::Loop => return Next::Nobody,
-                Err(failure) => {
-                    // Called off by ourselves: nobody else is asked, and it does not count.
-                    self.stop |= matches!(failure.clone().outcome(), Outcome::Postponed(_));
-                    // A host that wants no mail wants it at none of its addresses.
-                    let answered = matches!(failure.cause, Cause::Refused(_))
-                        && failure.class() == Class::Permanent;
-                    self.troubles.push(failure);
-                    return if answered { Next::Host } else { Next::Address };
-                }
-            }
-        }
-    }
-
-    /// Offers the pending recipients in one session, in as many transactions as they need and it may carry.
-    async fn session<P: Ports>(
-        &mut self,
-        mut session: P::Session,
-        other: OtherFamily,
-        ports: &mut P,
-    ) -> End {
-        let mut offered: Vec<Addressee> =
-            self.pending.iter().map(|pending| pending.addressee.clone()).collect();
-        let first = offered.len();
-        let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
-        let mut again = false;
-        while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
-            let rest = offered.split_off(offered.len().min(session.room().max(1)));
-            let done = ports.transact(&mut session, &offered).await;
-            standing = done.standing;
-            let sorted = self.transaction(&session, done, other, ports).await;
-            next = sorted.next;
-            counts |= sorted.counts;
-            again |= sorted.plainly;
-            // A server that takes nobody and asks for another transaction would be asked for ever.
-            let progress = sorted.again.len() < offered.len();
-            offered.retain(|addressee| sorted.again.contains(&addressee.index()));
-            offered.extend(rest);
-            if standing != Standing::Good || !progress {
-                // They were not named to the server; what ended the session is why.
-                self.left_over(&offered, sorted.broken, &session);
-                offered.clear();
-            }
-        }
-        self.sessions += usize::from(counts);
-        again |= standing == Standing::Good && !offered.is_empty() && offered.len() < first;
-        ports.release(session, standing).await;
-        if again { End::Again } else { End::Over(next) }
     }
 
     fn left_over<S: Peer>(&mut self, offered: &[Addressee], broken: Option<Failure>, session: &S) {
@@ -547,10 +282,10 @@ impl Run {
     }
 
     /// What no server decided.
-    async fn conclude<P: Ports>(&mut self, ports: &mut P) {
+    async fn conclude<P: Ports>(&mut self, walk: &Walk, ports: &mut P) {
         let mut ends: Vec<(SessionFacts, Vec<(u32, Outcome)>)> = Vec::new();
         for Pending { addressee, said } in &self.pending {
-            let Said { failure, facts } = verdict(said, &self.troubles, self.coverage, self.hosts);
+            let Said { failure, facts } = walk.verdict(said);
             let end = (addressee.index(), failure.outcome());
             match ends.iter_mut().find(|(of, _)| *of == facts) {
                 Some((_, ended)) => ended.push(end),
@@ -563,11 +298,53 @@ impl Run {
     }
 }
 
-/// How a session ended.
-enum End {
-    /// There are recipients for another one with the same host: it may carry no more, or content has to be sent in another way.
-    Again,
-    Over(Next),
+impl<P: Ports> Visitor<P> for Run {
+    fn goes_on(&self) -> bool {
+        Run::goes_on(self)
+    }
+
+    fn has_room(&self) -> bool {
+        self.sessions < MOST_SESSIONS
+    }
+
+    fn is_done_with(&self, host: &str) -> bool {
+        self.answered.iter().any(|h| h == host)
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.pending.iter().all(|pending| pending.said.is_empty())
+    }
+
+    /// Offers the pending recipients in one session, in as many transactions as they need and it may carry.
+    async fn session(&mut self, mut session: P::Session, other: OtherFamily, ports: &mut P) -> End {
+        let mut offered: Vec<Addressee> =
+            self.pending.iter().map(|pending| pending.addressee.clone()).collect();
+        let first = offered.len();
+        let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
+        let mut again = false;
+        while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
+            let rest = offered.split_off(offered.len().min(session.room().max(1)));
+            let done = ports.transact(&mut session, &offered).await;
+            standing = done.standing;
+            let sorted = self.transaction(&session, done, other, ports).await;
+            next = sorted.next;
+            counts |= sorted.counts;
+            again |= sorted.plainly;
+            // A server that takes nobody and asks for another transaction would be asked for ever.
+            let progress = sorted.again.len() < offered.len();
+            offered.retain(|addressee| sorted.again.contains(&addressee.index()));
+            offered.extend(rest);
+            if standing != Standing::Good || !progress {
+                // They were not named to the server; what ended the session is why.
+                self.left_over(&offered, sorted.broken, &session);
+                offered.clear();
+            }
+        }
+        self.sessions += usize::from(counts);
+        again |= standing == Standing::Good && !offered.is_empty() && offered.len() < first;
+        ports.release(session, standing).await;
+        if again { End::Again } else { End::Over(next) }
+    }
 }
 
 /// What one transaction came to.

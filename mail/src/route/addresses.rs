@@ -16,6 +16,8 @@ pub struct HostAddresses {
     pub authentic_v4: bool,
     /// There may be addresses that were not tried: that all others refuse is not the last word.
     pub missing: Option<Missing>,
+    /// The name that has the addresses, when the host is an alias of it: filled in by `addresses_of`.
+    pub canonical: Option<Domain>,
 }
 
 /// A family of addresses that could not be looked up, while the other one could.
@@ -81,7 +83,7 @@ impl HostAddresses {
                     list: alternating(six, four),
                     authentic_v6,
                     authentic_v4,
-                    missing: None,
+                    ..HostAddresses::default()
                 };
                 let canonical = of_six.or(of_four);
                 Lookup::Found { value, authentic: authentic_v6 && authentic_v4, canonical }
@@ -91,8 +93,8 @@ impl HostAddresses {
                 let value = HostAddresses {
                     list: value,
                     authentic_v6: authentic,
-                    authentic_v4: false,
                     missing,
+                    ..HostAddresses::default()
                 };
                 Lookup::Found { value, authentic, canonical }
             }
@@ -100,9 +102,9 @@ impl HostAddresses {
                 let missing = missing(Family::Ipv6, &other);
                 let value = HostAddresses {
                     list: value,
-                    authentic_v6: false,
                     authentic_v4: authentic,
                     missing,
+                    ..HostAddresses::default()
                 };
                 Lookup::Found { value, authentic, canonical }
             }
@@ -124,7 +126,9 @@ pub fn addresses_of(
     implicit: bool,
 ) -> Result<HostAddresses, Failure> {
     match answer {
-        Lookup::Found { value, .. } if !value.is_empty() => Ok(value),
+        Lookup::Found { value, canonical, .. } if !value.is_empty() => {
+            Ok(HostAddresses { canonical, ..value })
+        }
         Lookup::Found { .. } | Lookup::Absent { .. } => {
             let text = match implicit {
                 true => format!("{host} has neither MX nor address records"),
@@ -247,6 +251,9 @@ mod tests {
         let answer = HostAddresses::of(signed(&[six(1)]), found(&[four(1)]));
         assert!(matches!(&answer, Lookup::Found { authentic: false, canonical: Some(name), .. }
             if name.ascii() == "real.test"));
+        let host = Domain::parse("mx.test").unwrap();
+        let named = addresses_of(&host, answer.clone(), false).unwrap();
+        assert_eq!(named.canonical, Domain::parse("real.test").ok());
         let mixed = value(answer);
         assert!(mixed.is_authentic(six(1)) && !mixed.is_authentic(four(1)));
         let mixed = value(HostAddresses::of(failed(), signed(&[four(1)])));

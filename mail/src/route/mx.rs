@@ -23,6 +23,15 @@ pub struct MxRecord {
 pub struct Candidate {
     pub host: Domain,
     pub preference: u16,
+    /// The name that has the host's addresses, when the host is an alias of it. RFC 5321 §5.1 forbids such exchangers; they exist. Known
+    /// once the addresses are.
+    pub canonical: Option<Domain>,
+}
+
+impl Candidate {
+    pub fn new(preference: u16, host: Domain) -> Candidate {
+        Candidate { host, preference, canonical: None }
+    }
 }
 
 /// The hosts of a domain in the order of trial.
@@ -32,6 +41,9 @@ pub struct Exchangers {
     /// There is no MX record: the domain is its own exchanger.
     pub implicit: bool,
     pub authentic: bool,
+    /// The name that has the MX records, when the domain is an alias of it. Certificates may name either (RFC 7672 §3.2.2); what belongs
+    /// to the domain itself, like its MTA-STS policy, is looked up at the domain (RFC 8461 §3.1).
+    pub canonical: Option<Domain>,
     /// We are in the list, by name; we and who is not better than us were left out.
     pub ourselves: bool,
 }
@@ -63,10 +75,10 @@ pub fn exchangers(
         Lookup::Found { value, .. } if is_null_mx(&value) => {
             Err(Failure::new(Cause::NullMx, format!("domain {domain} does not accept mail")))
         }
-        Lookup::Found { value, authentic, .. } if value.is_empty() => {
-            Ok(implicit(domain, authentic))
+        Lookup::Found { value, authentic, canonical } if value.is_empty() => {
+            Ok(Exchangers { canonical, ..implicit(domain, authentic) })
         }
-        Lookup::Found { value, authentic, .. } => {
+        Lookup::Found { value, authentic, canonical } => {
             let usable: Vec<Candidate> = value.iter().filter_map(usable).collect();
             if usable.is_empty() {
                 let text = format!("domain {domain} has no usable MX record");
@@ -78,14 +90,14 @@ pub fn exchangers(
                 let text = format!("mail for {domain} loops back to this host");
                 return Err(Failure::new(Cause::Loop, text));
             }
-            Ok(Exchangers { candidates, implicit: false, authentic, ourselves })
+            Ok(Exchangers { candidates, implicit: false, authentic, canonical, ourselves })
         }
     }
 }
 
 fn implicit(domain: &Domain, authentic: bool) -> Exchangers {
-    let only = Candidate { host: domain.clone(), preference: 0 };
-    Exchangers { candidates: vec![only], implicit: true, authentic, ourselves: false }
+    let candidates = vec![Candidate::new(0, domain.clone())];
+    Exchangers { candidates, implicit: true, authentic, canonical: None, ourselves: false }
 }
 
 /// RFC 7505 §3: exactly one record, and its target is the root. The preference should be 0, but any is taken.
@@ -99,7 +111,7 @@ fn usable(record: &MxRecord) -> Option<Candidate> {
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
         return None;
     }
-    Some(Candidate { host: Domain::parse(name).ok()?, preference: record.preference })
+    Some(Candidate::new(record.preference, Domain::parse(name).ok()?))
 }
 
 /// RFC 5321 §5.1: lowest preference first, equal ones in random order. A host named twice is tried once.
@@ -159,6 +171,16 @@ mod tests {
             hosts(&[(20, "b.test."), (10, "A.test."), (30, "c.test")]),
             ["a.test", "b.test", "c.test"]
         );
+    }
+
+    #[test]
+    fn the_name_behind_an_alias_is_kept() {
+        let real = Domain::parse("real.test").unwrap();
+        let value = vec![MxRecord { preference: 10, exchange: "a.test.".into() }];
+        let answer = Lookup::Found { value, authentic: true, canonical: Some(real.clone()) };
+        let found = exchangers(&domain(), answer, "me.test", &mut Dice::new(1)).unwrap();
+        assert_eq!(found.canonical, Some(real));
+        assert_eq!(plan(&[(10, "a.test.")]).unwrap().canonical, None);
     }
 
     #[test]

@@ -39,6 +39,33 @@ impl Capabilities {
         found
     }
 
+    /// The extensions as a server announces them, as far as they are known here.
+    pub fn keywords(&self) -> Vec<String> {
+        let plain = [
+            (self.pipelining, "PIPELINING"),
+            (self.eight_bit_mime, "8BITMIME"),
+            (self.smtputf8, "SMTPUTF8"),
+            (self.chunking, "CHUNKING"),
+            (self.binary_mime, "BINARYMIME"),
+            (self.dsn, "DSN"),
+            (self.starttls, "STARTTLS"),
+            (self.require_tls, "REQUIRETLS"),
+        ];
+        let offered = plain.iter().filter(|(offered, _)| *offered);
+        let mut keywords: Vec<String> = offered.map(|(_, keyword)| keyword.to_string()).collect();
+        keywords.extend(self.size.map(|size| format!("SIZE {size}")));
+        if !self.auth.is_empty() {
+            keywords.push(format!("AUTH {}", self.auth.join(" ")));
+        }
+        let limits = [("RCPTMAX", self.rcpt_max), ("MAILMAX", self.mail_max)];
+        let limits = limits.iter().filter_map(|(name, most)| most.map(|n| format!(" {name}={n}")));
+        let limits: String = limits.collect();
+        if !limits.is_empty() {
+            keywords.push(format!("LIMITS{limits}"));
+        }
+        keywords
+    }
+
     /// RFC 5321 §2.4: keywords are compared without case; unknown ones are ignored.
     fn keyword(&mut self, line: &str) {
         // The form `AUTH=PLAIN` is older than RFC 4954 and still met.
@@ -95,6 +122,17 @@ mod tests {
         assert_eq!(caps.name, "mx.example.org");
         assert!(caps.pipelining && !caps.starttls);
         assert_eq!(caps.size, Some(1000));
+    }
+
+    #[test]
+    fn what_is_known_of_an_announcement_is_said_again() {
+        let said = ["mx", "DSN", "SIZE 7", "X", "AUTH PLAIN", "LIMITS RCPTMAX=9", "STARTTLS"];
+        let keywords = of(&said).keywords();
+        assert_eq!(keywords, ["DSN", "STARTTLS", "SIZE 7", "AUTH PLAIN", "LIMITS RCPTMAX=9"]);
+        let again: Vec<&str> =
+            ["mx"].into_iter().chain(keywords.iter().map(String::as_str)).collect();
+        assert_eq!(of(&again), of(&said));
+        assert!(of(&["mx"]).keywords().is_empty());
     }
 
     #[test]

@@ -8,9 +8,11 @@ use tokio::sync::watch;
 
 use posthaste_edge::clock::dice;
 use posthaste_edge::spool::{SpoolError, Taken};
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::admin::answer::Event;
 use posthaste_mail::admin::request::Filter;
+use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::envelope::{Envelope, Route};
 use posthaste_mail::outcome::{Cause, Failure, Outcome, Stage};
 use posthaste_mail::queue::agenda::Refused;
@@ -42,6 +44,7 @@ impl QueueActor {
         self.state.serial += 1;
         let now = self.deps.clock.now();
         let (call_off, called_off) = watch::channel(false);
+        let whereabouts = Whereabouts::default();
         let number = self.state.serial;
         let flight = Flight {
             number,
@@ -53,6 +56,7 @@ impl QueueActor {
             slot: Some(slot.clone()),
             call_off: Some(call_off),
             patient: room == Room::Patience,
+            whereabouts: whereabouts.clone(),
             lease: None,
         };
         self.flies(batch, flight);
@@ -63,7 +67,7 @@ impl QueueActor {
             span: LEASE_SPAN,
         };
         let (deps, me) = (self.deps.clone(), ctx.address());
-        let work = launch(deps, batch, terms, slot, called_off, me.clone());
+        let work = launch(deps, batch, terms, slot, whereabouts, called_off, me.clone());
         spawn_reporting(&self.deps.runtime, work, move |end| {
             let end = end.unwrap_or_else(Launch::Grounded);
             me.do_send(Launched { batch, number, end });
@@ -95,6 +99,7 @@ async fn launch(
     batch: BatchId,
     terms: Terms,
     slot: Slot,
+    whereabouts: Whereabouts,
     called_off: watch::Receiver<bool>,
     me: Addr<QueueActor>,
 ) -> Launch {
@@ -121,7 +126,7 @@ async fn launch(
     };
     let indices: Vec<u32> = taken.recipients.iter().map(|(i, _)| *i).collect();
     if let Err((outcomes, fault)) =
-        hand_over(&deps, taken, (slot, permit), called_off, &me, &indices).await
+        hand_over(&deps, taken, (slot, permit), whereabouts, called_off, &me, &indices).await
     {
         me.do_send(Finished { lease, outcomes, fault, last: None });
     }
@@ -134,6 +139,7 @@ async fn hand_over(
     deps: &Deps,
     taken: Taken,
     (slot, permit): (Slot, Option<Permit>),
+    whereabouts: Whereabouts,
     called_off: watch::Receiver<bool>,
     me: &Addr<QueueActor>,
     indices: &[u32],
@@ -196,6 +202,7 @@ async fn hand_over(
         recipients: taken.recipients.len() as u64,
     };
     deps.trace.note(&deps.name, id, event);
+    whereabouts.enter(Phase::Delivering);
     let message = Deliver {
         attempt: taken.batch.attempts,
         envelope: Arc::new(Envelope { route, ..taken.envelope.envelope }),
@@ -206,6 +213,7 @@ async fn hand_over(
         lease: taken.lease,
         slot,
         permit,
+        whereabouts,
         called_off,
         settled_to: me.clone().recipient(),
         waiting_to: me.clone().recipient(),
@@ -376,6 +384,7 @@ impl QueueActor {
                 "tls_level" => %facts.tls_level,
                 "tls_version" => &facts.tls_version,
                 "tls_cipher" => &facts.tls_cipher,
+                "tls_err" => &facts.tls_error,
                 "command" => outcome.failure().and_then(|f| f.cause.stage()).map(Stage::command),
                 "code" => code,
                 "status" => status.map(|s| s.to_string()),

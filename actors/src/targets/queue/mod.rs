@@ -36,6 +36,8 @@ use tokio::time::Instant;
 use posthaste_edge::clock::Clock;
 use posthaste_edge::hints::Hints;
 use posthaste_edge::spool::{Leased, Spool, SpoolError};
+use posthaste_edge::whereabouts::Whereabouts;
+use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::queue::agenda::{Agenda, Limits, Patience};
 use posthaste_mail::queue::lease::{Boot, Lease};
@@ -123,6 +125,8 @@ struct Flight {
     call_off: Option<watch::Sender<bool>>,
     /// The host has not greeted for long; the slot was given back.
     patient: bool,
+    /// What the task says of itself.
+    whereabouts: Whereabouts,
     /// Once it is taken; `None` while it is being written down.
     lease: Option<Lease>,
 }
@@ -401,6 +405,7 @@ impl Handler<LeasesRead> for QueueActor {
                     slot: None,
                     call_off: None,
                     patient: false,
+                    whereabouts: Whereabouts::begin(Phase::Delivering),
                     lease: Some(lease),
                 };
                 self.flies(batch, flight);

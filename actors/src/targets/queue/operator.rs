@@ -30,14 +30,21 @@ impl Handler<ShowQueue> for QueueActor {
             .state
             .flights
             .iter()
-            .map(|(batch, flight)| DeliveryLine {
-                queue: self.deps.name.clone(),
-                id: batch.envelope,
-                destination: flight.destination.to_string(),
-                recipients: flight.recipients as u64,
-                attempt: flight.attempt,
-                phase: if flight.patient { "waiting" } else { "delivering" }.to_string(),
-                seconds: now.since(flight.since).as_secs(),
+            .map(|(batch, flight)| {
+                let glimpse = flight.whereabouts.look();
+                DeliveryLine {
+                    queue: self.deps.name.clone(),
+                    id: batch.envelope,
+                    destination: flight.destination.to_string(),
+                    recipients: flight.recipients as u64,
+                    attempt: flight.attempt,
+                    phase: glimpse.phase.word().to_string(),
+                    phase_seconds: glimpse.lasting.as_secs(),
+                    mx: glimpse.host,
+                    address: glimpse.address.map(|address| address.to_string()),
+                    patient: flight.patient,
+                    seconds: now.since(flight.since).as_secs(),
+                }
             })
             .collect();
         let counts = self.deps.spool.counts();

@@ -1,5 +1,5 @@
-//! What the attempts of one target count. They run as tasks of their own, so the numbers are shared; they outlive a restart of the actor,
-//! which shows them.
+//! What the attempts and probes of one target count, from the start of the daemon. They run as tasks of their own, so the numbers are
+//! shared; they outlive a restart of the actor, which shows them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +20,16 @@ impl Counter {
 /// A new one gets a field here and a line in `shown`.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Sessions that could carry mail: made for it, and taken from the pool.
+    pub opened: Counter,
+    pub reused: Counter,
+    /// Of those that were made: in the clear, because TLS had failed. Normal are a few a day; many mean somebody stands in between.
+    pub plaintext_fallbacks: Counter,
+    /// Connections that were refused, not answered in time, and that failed in another way.
+    pub dials_refused: Counter,
+    pub dials_timed_out: Counter,
+    pub dials_failed: Counter,
+    pub handshakes_failed: Counter,
     /// 8-bit content sent to servers without 8BITMIME. Where it grows and recipients complain about broken letters, `strict_8bit` tells
     /// which server it was.
     pub eight_bit_unannounced: Counter,
@@ -31,6 +41,13 @@ impl Counters {
     /// By name, in the order of showing.
     pub fn shown(&self) -> Vec<(&'static str, u64)> {
         vec![
+            ("opened", self.opened.value()),
+            ("reused", self.reused.value()),
+            ("plaintext_fallbacks", self.plaintext_fallbacks.value()),
+            ("dials_refused", self.dials_refused.value()),
+            ("dials_timed_out", self.dials_timed_out.value()),
+            ("dials_failed", self.dials_failed.value()),
+            ("handshakes_failed", self.handshakes_failed.value()),
             ("eight_bit_unannounced", self.eight_bit_unannounced.value()),
             ("long_lines", self.long_lines.value()),
         ]

@@ -1,8 +1,13 @@
 //! RemoteDeliveryActor: one `target.remote`. It owns nothing that a crash could lose: every attempt is a task of its own.
 
+pub mod account;
+pub mod caller;
 pub mod counters;
 pub mod hosts;
+pub mod live;
+pub mod network;
 pub mod ports;
+mod probe;
 pub mod reuse;
 pub mod settings;
 pub mod unchunked;
@@ -12,15 +17,18 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use slog::{Logger, warn};
+use tokio::sync::Semaphore;
 
 use posthaste_edge::clock::{Clock, dice};
 use posthaste_mail::attempt::remote::{Job, Rules, attempt};
 use posthaste_mail::outcome::{Cause, Failure, Stage};
 
+use crate::messages::admin::Examine;
 use crate::messages::delivery::{Busy, Deliver, Finished};
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
 use crate::task::spawn_reporting;
-use ports::{Network, RemotePorts};
+use network::Network;
+use ports::RemotePorts;
 
 /// An attempt ends this long before its lease, so that the lease's deadline frees only leases whose task is gone.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -42,12 +50,15 @@ struct State {
 
 pub struct RemoteDeliveryActor {
     deps: Deps,
+    /// For probes; their tasks outlive a fall of this actor.
+    places: Arc<Semaphore>,
     state: State,
 }
 
 impl RemoteDeliveryActor {
     pub fn new(deps: Deps) -> RemoteDeliveryActor {
-        RemoteDeliveryActor { deps, state: State::default() }
+        let places = Arc::new(Semaphore::new(probe::MOST));
+        RemoteDeliveryActor { deps, places, state: State::default() }
     }
 }
 
@@ -80,7 +91,7 @@ impl Handler<Deliver> for RemoteDeliveryActor {
         let finished_to = message.finished_to.clone();
         let lease = message.lease.clone();
         let log = self.deps.log.new(slog::o!("id" => job.envelope.id.to_string()));
-        let task_log = log.clone();
+        let task_log = self.deps.log.clone();
         let network = Arc::clone(&self.deps.network);
         let clock = self.deps.clock.clone();
         let limit = lease.deadline.since(lease.taken).saturating_sub(MARGIN);
@@ -107,6 +118,17 @@ impl Handler<Deliver> for RemoteDeliveryActor {
             finished_to.do_send(Finished { lease, outcomes, fault, last });
         });
         MessageResult(Ok(()))
+    }
+}
+
+impl Handler<Examine> for RemoteDeliveryActor {
+    type Result = Result<(), String>;
+
+    fn handle(&mut self, wish: Examine, _: &mut Context<Self>) -> Self::Result {
+        if self.state.draining {
+            return Err("the daemon is stopping".to_string());
+        }
+        probe::begin(&self.deps, &self.places, wish)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The world as one attempt of `target.remote` sees it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,135 +12,39 @@ use tokio::sync::watch;
 
 use posthaste_edge::body::Body;
 use posthaste_edge::clock::Clock;
-use posthaste_edge::dial::{DialError, LocalAddresses, dial};
-use posthaste_edge::dns::{Families, Resolver};
-use posthaste_edge::session::{Opened, Session, Timeouts};
-use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
-use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
-use posthaste_mail::attempt::mailing::{EightBit, Mailing, is_unannounced, mailing, room};
-use posthaste_mail::attempt::ports::{Peer, Ports, Rest, Transacted};
-use posthaste_mail::attempt::remote::literal;
+use posthaste_mail::attempt::ladder::TlsDemand;
+use posthaste_mail::attempt::mailing::{Mailing, is_unannounced, mailing};
+use posthaste_mail::attempt::phase::Phase;
+use posthaste_mail::attempt::ports::{Approach, Ports, Rest, Transacted};
 use posthaste_mail::envelope::{Envelope, Recipient};
-use posthaste_mail::level::MxLevel;
 use posthaste_mail::lookup::Lookup;
-use posthaste_mail::outcome::{Cause, Failure, Outcome, Remote, SessionFacts};
-use posthaste_mail::policy::proof::Proof;
-use posthaste_mail::policy::{AddressUse, InForce, judge};
+use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
 use posthaste_mail::pool::PoolKey;
 use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
-use posthaste_mail::route::addresses::{HostAddresses, Missing};
-use posthaste_mail::route::mx::MxRecord;
+use posthaste_mail::route::addresses::HostAddresses;
+use posthaste_mail::route::mx::{Candidate, MxRecord};
 use posthaste_mail::wire::client::flow::Flow;
-use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use posthaste_mail::wire::client::transaction::{Ending, Fate, Standing};
 
 use crate::limits::Permit;
 use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
-use crate::messages::pool::{CheckIn, CheckOut, Idle, Wish};
-use crate::targets::remote::counters::Counters;
-use crate::targets::remote::hosts::HostMemory;
+use crate::messages::pool::{Idle, Wish};
+use crate::targets::remote::account::Account;
+use crate::targets::remote::caller::{Caller, remote};
+use crate::targets::remote::live::Live;
+use crate::targets::remote::network::Network;
 use crate::targets::remote::reuse::{self, Lender, Lent};
-use crate::targets::remote::unchunked::Unchunked;
-use crate::wire::{Recording, Wire};
 
 /// After this long without a greeting, or a word in a session, the queue may use the slot for somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What all attempts of one target share.
-pub struct Network {
-    pub target: String,
-    pub resolver: Resolver,
-    pub tls: ClientTls,
-    pub our_name: String,
-    pub port: u16,
-    pub local: LocalAddresses,
-    pub families: Families,
-    pub allow_loopback: bool,
-    /// Addresses of this machine, read at start.
-    pub own_addresses: Vec<IpAddr>,
-    pub hosts: Arc<HostMemory>,
-    pub connect_timeout: Duration,
-    /// `conn_reuse_limit`: transactions of one connection.
-    pub reuse_limit: u32,
-    pub timeouts: Timeouts,
-    /// `strict_8bit`.
-    pub eight_bit: EightBit,
-    pub counters: Counters,
-    pub unchunked: Unchunked,
-    pub pool_out: Address<CheckOut>,
-    pub pool_in: Address<CheckIn>,
-    pub wire: Arc<Wire>,
-}
-
-/// A session in use.
-pub struct Live {
-    session: Session,
-    remote: Remote,
-    facts: SessionFacts,
-    proof: Proof,
-    opened: posthaste_mail::time::Timestamp,
-    transactions: u32,
-    reuse_limit: u32,
-    /// How it was when the pool lent it.
-    lent: Option<Lent>,
-    recording: Arc<Recording>,
-    /// Why the last transaction left recipients for another one.
-    unfinished: Option<Failure>,
-}
-
-impl Live {
-    /// An operator is shown the session if it did not take everybody.
-    fn note_fates(&mut self, fates: &[(u32, Fate)]) {
-        self.unfinished = None;
-        for (_, fate) in fates {
-            match fate {
-                Fate::Taken(_) => {}
-                Fate::AnotherTransaction(failure) => {
-                    self.unfinished.get_or_insert_with(|| failure.clone());
-                }
-                Fate::Refused(failure) => {
-                    self.unfinished = None;
-                    self.recording.failed(failure);
-                    return;
-                }
-            }
-        }
-    }
-}
-
-impl Peer for Live {
-    fn remote(&self) -> Remote {
-        self.remote.clone()
-    }
-
-    fn facts(&self) -> SessionFacts {
-        self.facts.clone()
-    }
-
-    fn room(&self) -> usize {
-        room(self.session.capabilities())
-    }
-
-    fn transactions_left(&self) -> u32 {
-        let room = |limit: u32| limit.saturating_sub(self.transactions);
-        // RFC 9422 §4.1: MAILMAX is what the server takes in one session.
-        let offered = self.session.capabilities().mail_max.map_or(u32::MAX, room);
-        // Without reuse a connection still carries one.
-        room(self.reuse_limit.max(1)).min(offered)
-    }
-
-    fn is_reused(&self) -> bool {
-        self.facts.reused
-    }
-}
-
 pub struct RemotePorts {
-    network: Arc<Network>,
-    clock: Clock,
-    log: Logger,
+    caller: Caller,
+    /// Without the id of the message, which the lines about sessions name themselves.
+    sessions: Logger,
     envelope: Arc<Envelope>,
     body: Body,
     key: PoolKey,
@@ -163,10 +67,20 @@ impl RemotePorts {
     pub fn new(network: Arc<Network>, work: Deliver, clock: Clock, log: Logger) -> RemotePorts {
         let tls = work.envelope.flags.tls;
         let key = reuse::key(&network.target, &network.local, work.destination, tls);
-        RemotePorts {
+        let id = work.envelope.id;
+        let caller = Caller {
+            counters: Arc::clone(&network.counters),
+            wire: Arc::clone(&network.wire),
+            destination: key.destination.to_string(),
+            id,
+            whereabouts: work.whereabouts,
             network,
             clock,
-            log,
+            log: log.new(slog::o!("id" => id.to_string())),
+        };
+        RemotePorts {
+            caller,
+            sessions: log,
             envelope: work.envelope,
             body: work.body,
             key,
@@ -190,119 +104,14 @@ impl RemotePorts {
         (self.outcomes, self.last)
     }
 
-    /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
-    async fn reach(
-        &self,
-        host: Option<&Domain>,
-        address: IpAddr,
-        demand: TlsDemand,
-    ) -> Result<Live, Failure> {
-        let first = self.greet(host, address, StartTls::IfOffered).await;
-        match first {
-            Err(failure) if may_fall_back(demand, &failure) => {
-                warn!(self.log, "tls failed, going on in the clear";
-                    "mx" => host.map(Domain::ascii), "address" => %address, "text" => &failure.text);
-                self.greet(host, address, StartTls::Skip).await
-            }
-            other => other,
-        }
-    }
-
-    async fn greet(
-        &self,
-        host: Option<&Domain>,
-        address: IpAddr,
-        starttls: StartTls,
-    ) -> Result<Live, Failure> {
-        let name = host.map_or_else(|| literal(address), |h| h.ascii().to_string());
-        let remote = Remote { host: name, address: Some(address.to_string()) };
-        let recording = self.record(remote.clone());
-        let greeted = self.greet_recorded(host, address, starttls, remote.clone(), &recording);
-        greeted.await.map_err(|failure| {
-            recording.failed(&failure);
-            failure.at(remote)
-        })
-    }
-
-    /// For operators: a session of this message begins, or would.
-    fn record(&self, remote: Remote) -> Arc<Recording> {
-        let destination = self.key.destination.to_string();
-        self.network.wire.record(&self.network.target, destination, remote, self.envelope.id)
-    }
-
-    async fn greet_recorded(
-        &self,
-        host: Option<&Domain>,
-        address: IpAddr,
-        starttls: StartTls,
-        remote: Remote,
-        recording: &Arc<Recording>,
-    ) -> Result<Live, Failure> {
-        let network = &*self.network;
-        let peer = SocketAddr::new(address, network.port);
-        let stream = dial(peer, &network.local, network.connect_timeout)
-            .await
-            .map_err(|e| dial_failure(&e, peer))?;
-        recording.connected(peer, stream.local_addr().ok());
-        let how = Opened {
-            dialect: Dialect::Smtp,
-            our_name: &network.our_name,
-            starttls,
-            tls: &network.tls,
-            host,
-            timeouts: network.timeouts,
-            listener: recording.clone(),
-        };
-        let mut session = Session::open(stream, how).await?;
-        // RFC 5321 §5.1: whoever has our name is us, whatever its address.
-        let named = session.capabilities().name.trim_end_matches('.');
-        if !network.allow_loopback && named.eq_ignore_ascii_case(&network.our_name) {
-            session.quit().await;
-            let text = format!("the server calls itself {}, as we do", network.our_name);
-            return Err(Failure::new(Cause::Loop, text));
-        }
-        let facts = facts_of(&session);
-        debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
-            "tls_level" => %facts.tls_level);
-        let proof = reuse::proof(&session, address);
-        let opened = self.clock.now();
-        Ok(Live {
-            session,
-            remote,
-            facts,
-            proof,
-            opened,
-            transactions: 0,
-            reuse_limit: network.reuse_limit,
-            lent: None,
-            recording: Arc::clone(recording),
-            unfinished: None,
-        })
-    }
-
     fn lender(&self) -> Lender<'_> {
-        let Network { pool_out: check_out, pool_in: check_in, .. } = &*self.network;
-        Lender { check_out, check_in, key: &self.key, now: self.clock.now() }
+        let Network { pool_out: check_out, pool_in: check_in, .. } = &*self.caller.network;
+        Lender { check_out, check_in, key: &self.key, now: self.caller.clock.now() }
     }
 
-    fn in_force(&self, address: IpAddr) -> InForce {
-        let Network { local, families, .. } = &*self.network;
-        reuse::in_force(local, *families, address, self.is_own(address))
-    }
-
-    /// The same judge sees sessions from the pool (`reuse`), so that none is used there that would not be made here.
-    async fn judged(&self, mut live: Live) -> Result<Live, Failure> {
-        match judge(&live.proof, self.in_force(live.proof.address)) {
-            Ok(levels) => {
-                live.facts = reuse::at(levels, live.facts);
-                Ok(live)
-            }
-            Err(failure) => {
-                live.recording.failed(&failure);
-                live.session.quit().await;
-                Err(failure.at(live.remote))
-            }
-        }
+    fn account(&self) -> Account<'_> {
+        let destination = &self.key.destination;
+        Account { log: &self.sessions, destination, id: self.envelope.id }
     }
 
     fn refused_all(addressees: &[Addressee], failure: &Failure) -> Transacted {
@@ -310,6 +119,11 @@ impl RemotePorts {
             addressees.iter().map(|a| (a.index(), Fate::Refused(failure.clone()))).collect();
         untouched(fates, false)
     }
+}
+
+/// No transaction was made, and the session is as it was.
+fn untouched(fates: Vec<(u32, Fate)>, dsn_passed_on: bool) -> Transacted {
+    Transacted { fates, standing: Standing::Good, misunderstood: false, dsn_passed_on }
 }
 
 /// Returns when nothing has moved for as long as our patience lasts.
@@ -324,81 +138,27 @@ async fn stands_still(progress: &AtomicU64) {
     }
 }
 
-/// No transaction was made, and the session is as it was.
-fn untouched(fates: Vec<(u32, Fate)>, dsn_passed_on: bool) -> Transacted {
-    Transacted { fates, standing: Standing::Good, misunderstood: false, dsn_passed_on }
-}
-
-fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
-    let text = format!("connecting to {peer}: {error}");
-    match error {
-        DialError::Peer(_) | DialError::TimedOut | DialError::NoLocalAddress => {
-            Failure::new(Cause::Unreachable, text)
-        }
-        DialError::Local(_) => Failure::new(Cause::OwnResources, text),
-    }
-}
-
-fn facts_of(session: &Session) -> SessionFacts {
-    let tls = session.tls();
-    SessionFacts {
-        mx_level: MxLevel::None,
-        tls_level: reuse::channel(session).level(),
-        tls_version: tls.map(|t| t.version.clone()),
-        tls_cipher: tls.map(|t| t.cipher.clone()),
-        reused: false,
-    }
-}
-
-impl Ports for RemotePorts {
+impl Approach for RemotePorts {
     type Session = Live;
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
-        self.network.resolver.mx(domain).await
+        self.caller.whereabouts.enter(Phase::MxLookup);
+        self.caller.network.resolver.mx(domain).await
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
-        let Network { resolver, families, local, hosts, .. } = &*self.network;
-        let mut found = resolver.addresses(host, *families).await;
-        // A host without IPv4 may still have an address: that we may not use it is no reason to say that there is none, and to bounce.
-        if *families == Families::OnlyIpv4 && matches!(found, Lookup::Absent { .. }) {
-            found = resolver.addresses(host, Families::Both).await;
-        }
-        found.map(|found| {
-            let found = missing_only_what_is_used(found, *local);
-            let list = hosts.prefer(host.ascii(), found.list);
-            HostAddresses { list, ..found }
-        })
-    }
-
-    async fn check_out(&mut self) -> Option<Live> {
-        let found = self.lender().lend(|address| self.in_force(address)).await;
-        let Idle { session, remote, facts, proof, opened, last_used, transactions, recording } =
-            *found?;
-        recording.carries(self.envelope.id);
-        Some(Live {
-            session,
-            remote,
-            facts: SessionFacts { reused: true, ..facts },
-            proof,
-            opened,
-            transactions,
-            reuse_limit: self.network.reuse_limit,
-            lent: Some(Lent { transactions, last_used }),
-            recording,
-            unfinished: None,
-        })
+        self.caller.whereabouts.at(Phase::AddressLookup, host.ascii(), None);
+        self.caller.network.addresses(host).await
     }
 
     async fn connect(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         demand: TlsDemand,
     ) -> Result<Live, Failure> {
-        let network = Arc::clone(&self.network);
-        let name = host.map_or_else(|| literal(address), |host| host.ascii().to_string());
-        let remote = || Remote { host: name.clone(), address: Some(address.to_string()) };
+        let host = candidate.map(|candidate| &candidate.host);
+        let network = Arc::clone(&self.caller.network);
         let mut called_off = self.called_off.clone();
         let told = self.told_waiting;
         let batch = self.batch;
@@ -418,17 +178,20 @@ impl Ports for RemotePorts {
         let mut patience = pin!(patience);
         let mut patient = false;
         let reached = {
+            let name = remote(host, address).host;
+            self.caller.whereabouts.at(Phase::AwaitingOther, &name, Some(address));
             let mut reach = pin!(async {
                 let dialling = network.hosts.begin(address).await;
                 let dialling = dialling.map_err(|failure| {
                     // No session, but what an operator looks for at this destination.
-                    self.record(remote()).failed(&failure);
-                    failure.at(remote())
+                    let remote = remote(host, address);
+                    self.caller.record(remote.clone()).failed(&failure);
+                    failure.at(remote)
                 })?;
-                let reached = self.reach(host, address, demand).await;
+                let reached = self.caller.reach(host, address, demand).await;
                 match &reached {
-                    Ok(_) => dialling.reached(&name),
-                    Err(failure) => dialling.failed(failure),
+                    Ok(live) => dialling.reached(&live.remote.host),
+                    Err(none) => dialling.failed(&none.failure),
                 }
                 reached
             });
@@ -439,25 +202,87 @@ impl Ports for RemotePorts {
                     () = &mut patience, if !patient => patient = true,
                     () = &mut off => {
                         let text = "called off while the host had not answered";
-                        break Err(Failure::new(Cause::Suspended, text));
+                        break Err(Failure::new(Cause::Suspended, text).into());
                     }
                 }
             }
         };
         self.told_waiting |= patient;
-        self.judged(reached?).await
+        let judged = match reached {
+            Ok(live) => self.caller.judged(live).await,
+            Err(none) => Err(none),
+        };
+        match judged {
+            Ok(live) => {
+                self.account().used(&live);
+                Ok(live)
+            }
+            Err(none) => {
+                self.account().refused(host, address, &none);
+                Err(none.failure)
+            }
+        }
+    }
+
+    fn rests(&self, address: IpAddr) -> bool {
+        self.caller.network.hosts.rests(address)
+    }
+
+    fn is_usable(&self, address: IpAddr) -> bool {
+        let usable = self.caller.network.is_usable(address);
+        if !usable {
+            debug!(self.caller.log, "address skipped: local_ip and force_ipv4 leave its family out"; "address" => %address);
+        }
+        usable
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.caller.network.is_own(address)
+    }
+}
+
+impl Ports for RemotePorts {
+    async fn check_out(&mut self) -> Option<Live> {
+        self.caller.whereabouts.enter(Phase::IdleSession);
+        let found = self.lender().lend(|address| self.caller.network.in_force(address)).await;
+        let idle = *found?;
+        let Idle { mut session, remote, facts, proof, .. } = idle;
+        let Idle { opened, last_used, transactions, recording, .. } = idle;
+        session.show_to(Some(self.caller.whereabouts.clone()));
+        let phase = Phase::In(Stage::Mail);
+        self.caller.whereabouts.at(phase, &remote.host, Some(proof.address));
+        recording.carries(self.envelope.id);
+        let live = Live {
+            session,
+            remote,
+            facts: SessionFacts { reused: true, ..facts },
+            proof,
+            opened,
+            transactions,
+            reuse_limit: self.caller.network.reuse_limit,
+            lent: Some(Lent { transactions, last_used }),
+            recording,
+            unfinished: None,
+        };
+        self.caller.counters.reused.add_one();
+        self.account().used(&live);
+        Some(live)
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
         let capabilities = live.session.capabilities();
-        let Mailing { mail, recipients: commands, refused } =
-            match mailing(&self.envelope, addressees, capabilities, self.network.eight_bit) {
-                Ok(mailing) => mailing,
-                Err(failure) => {
-                    live.recording.failed(&failure);
-                    return RemotePorts::refused_all(addressees, &failure);
-                }
-            };
+        let Mailing { mail, recipients: commands, refused } = match mailing(
+            &self.envelope,
+            addressees,
+            capabilities,
+            self.caller.network.eight_bit,
+        ) {
+            Ok(mailing) => mailing,
+            Err(failure) => {
+                live.recording.failed(&failure);
+                return RemotePorts::refused_all(addressees, &failure);
+            }
+        };
         let dsn_passed_on = capabilities.dsn;
         let mut fates: Vec<(u32, Fate)> =
             refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
@@ -465,11 +290,11 @@ impl Ports for RemotePorts {
             live.note_fates(&fates);
             return untouched(fates, dsn_passed_on);
         }
-        live.transactions += 1;
-        let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
-        let chunks = self.network.unchunked.chunks(live.proof.address);
+        let chunks = self.caller.network.unchunked.chunks(live.proof.address);
         let flow = Flow::of(live.session.dialect(), capabilities, self.body.len(), chunks);
         let unannounced = is_unannounced(&self.envelope, capabilities);
+        live.transactions += 1;
+        let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
         let journal = self.journal.clone();
         // Everybody behind an address that is named once.
         let everybody = |index: &u32| {
@@ -477,16 +302,16 @@ impl Ports for RemotePorts {
             named.map_or_else(Vec::new, |addressee| addressee.indices.clone())
         };
         let places: Vec<Vec<u32>> = indices.iter().map(everybody).collect();
-        let (network, log) = (Arc::clone(&self.network), self.log.clone());
+        let (counters, log) = (Arc::clone(&self.caller.counters), self.caller.log.clone());
         let (mx, long_lines) = (live.remote.host.clone(), self.envelope.flags.long_lines);
         // Somebody was accepted, so the content goes out.
         let count = move || {
             if unannounced {
-                network.counters.eight_bit_unannounced.add_one();
+                counters.eight_bit_unannounced.add_one();
                 info!(log, "8-bit content to a server without 8BITMIME"; "mx" => &mx);
             }
             if long_lines {
-                network.counters.long_lines.add_one();
+                counters.long_lines.add_one();
                 debug!(log, "content has lines above 998 octets"; "mx" => &mx);
             }
         };
@@ -526,8 +351,8 @@ impl Ports for RemotePorts {
         live.note_fates(&fates);
         let Ending { standing, chunk_unknown: misunderstood, .. } = ending;
         if misunderstood {
-            self.network.unchunked.note(live.proof.address);
-            info!(self.log, "server announces CHUNKING and does not know BDAT"; "mx" => &live.remote.host);
+            self.caller.network.unchunked.note(live.proof.address);
+            info!(self.caller.log, "server announces CHUNKING and does not know BDAT"; "mx" => &live.remote.host);
         }
         Transacted { fates, standing, misunderstood, dsn_passed_on }
     }
@@ -544,7 +369,7 @@ impl Ports for RemotePorts {
             Standing::Broken => return,
         };
         let idle = Idle {
-            last_used: reuse::last_used(live.lent, live.transactions, self.clock.now()),
+            last_used: reuse::last_used(live.lent, live.transactions, self.caller.clock.now()),
             session: live.session,
             remote: live.remote,
             facts: SessionFacts { reused: false, ..live.facts },
@@ -557,6 +382,7 @@ impl Ports for RemotePorts {
     }
 
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
+        self.caller.whereabouts.step(Phase::Settling);
         self.outcomes.extend(outcomes.iter().cloned());
         let address = |index: u32| {
             let found = self.recipients.iter().find(|(i, _)| *i == index);
@@ -574,66 +400,42 @@ impl Ports for RemotePorts {
             return;
         }
         if let Err(e) = self.journal.write(entries(&outcomes)).await {
-            warn!(self.log, "outcome could not be journaled"; "cause" => %e);
+            warn!(self.caller.log, "outcome could not be journaled"; "cause" => %e);
         }
         self.settled_to.do_send(settled);
     }
-
-    fn rests(&self, address: IpAddr) -> bool {
-        self.network.hosts.rests(address)
-    }
-
-    fn is_usable(&self, address: IpAddr) -> bool {
-        let Network { local, families, .. } = &*self.network;
-        let rules = reuse::in_force(local, *families, address, false);
-        let usable = rules.address == AddressUse::Allowed;
-        if !usable {
-            debug!(self.log, "address skipped: local_ip and force_ipv4 leave its family out"; "address" => %address);
-        }
-        usable
-    }
-
-    fn is_own(&self, address: IpAddr) -> bool {
-        if self.network.allow_loopback {
-            return false;
-        }
-        let address = address.to_canonical(); // ::ffff:127.0.0.1 is loopback too
-        address.is_loopback()
-            || address.is_unspecified()
-            || address.is_multicast()
-            || self.network.own_addresses.contains(&address)
-    }
-}
-
-/// Nobody waits for addresses that `local_ip` would not let us dial.
-fn missing_only_what_is_used(found: HostAddresses, local: LocalAddresses) -> HostAddresses {
-    let is_used = |missing: &Missing| local.for_peer(missing.family.unspecified()).is_ok();
-    HostAddresses { missing: found.missing.filter(is_used), ..found }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use posthaste_edge::clock::dice;
+    use posthaste_edge::dial::LocalAddresses;
+    use posthaste_edge::dns::{Families, Resolver};
     use posthaste_edge::hints::Hints;
+    use posthaste_edge::session::Timeouts;
     use posthaste_edge::spool::{MemorySpool, Spool};
+    use posthaste_edge::tls::ClientTls;
     use posthaste_mail::attempt::addressee::addressees;
+    use posthaste_mail::attempt::mailing::EightBit;
     use posthaste_mail::envelope::EnvelopeId;
     use posthaste_mail::queue::lease::Boot;
     use posthaste_mail::queue::ledger::Terms;
     use posthaste_mail::queue::record::Accepted;
     use posthaste_mail::queue::schedule::Plan;
-    use posthaste_mail::route::addresses::Family;
     use posthaste_mail::route::destination::DestinationKey;
 
     use super::*;
     use crate::targets::recorder::{
         Recorder, body, envelope, recipient, silent, with_actors, work,
     };
+    use crate::targets::remote::hosts::HostMemory;
+    use crate::targets::remote::unchunked::Unchunked;
+    use crate::wire::Wire;
 
     /// Says yes to everything, and returns all it was sent.
     async fn agreeable(listener: TcpListener) -> String {
@@ -684,10 +486,10 @@ mod tests {
                 transaction: minute,
             },
             eight_bit: EightBit::AsItIs,
-            counters: Counters::default(),
             unchunked: Unchunked::default(),
             pool_out: recorded.address.clone().recipient(),
             pool_in: recorded.address.clone().recipient(),
+            counters: Arc::default(),
             wire: Arc::new(Wire::new(clock.clone())),
         };
         let memory = Arc::new(MemorySpool::new());
@@ -730,19 +532,5 @@ mod tests {
             assert_eq!(failure.cause, Cause::OwnResources);
             assert!(matches!(failure.outcome(), Outcome::Postponed(_)));
         });
-    }
-
-    #[test]
-    fn a_family_that_may_not_be_dialled_is_not_missed() {
-        let only_four = LocalAddresses { v4: Some(Ipv4Addr::LOCALHOST), v6: None };
-        for (family, local, missed) in [
-            (Family::Ipv6, only_four, false),
-            (Family::Ipv4, only_four, true),
-            (Family::Ipv6, LocalAddresses::default(), true), // the system chooses
-        ] {
-            let missing = Some(Missing { family, why: "SERVFAIL".to_string() });
-            let found = HostAddresses { missing, ..HostAddresses::default() };
-            assert_eq!(missing_only_what_is_used(found, local).missing.is_some(), missed);
-        }
     }
 }

@@ -1,15 +1,19 @@
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::address::{Mailbox, ReversePath};
+use crate::attempt::ladder::TlsDemand;
+use crate::attempt::ports::Approach;
+use crate::attempt::walk::literal;
 use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route};
-use crate::lookup::Absence;
+use crate::lookup::{Absence, Lookup};
 use crate::outcome::Remote;
 use crate::route::addresses::{Family, HostAddresses, Missing};
-use crate::route::mx::MxRecord;
+use crate::route::mx::{Candidate, MxRecord};
 use crate::time::Timestamp;
 use crate::wire::reply::Reply;
 
@@ -29,16 +33,16 @@ pub fn envelope() -> Envelope {
 }
 
 /// The ports of these tests answer at once, so one poll is enough.
-fn now<F: Future>(future: F) -> F::Output {
+pub fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("a port waited"),
     }
 }
 
-struct Line {
-    host: String,
-    address: IpAddr,
+pub struct Line {
+    pub host: String,
+    pub address: IpAddr,
     reused: bool,
     left: u32,
 }
@@ -61,35 +65,37 @@ impl Peer for Line {
     }
 }
 
-type Addresses = Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>;
+pub type Addresses = Box<dyn Fn(&str) -> Lookup<Vec<IpAddr>> + Send>;
 
 /// The happy path: one exchanger with one address, which takes everything.
-struct World {
-    mx: Lookup<Vec<MxRecord>>,
-    addresses: Addresses,
+pub struct World {
+    pub mx: Lookup<Vec<MxRecord>>,
+    pub addresses: Addresses,
     /// One family of every host cannot be looked up.
-    missing_family: bool,
-    connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
+    pub missing_family: bool,
+    pub connect: Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send>,
     /// Fates by transaction; when it runs out everything is taken.
-    fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
+    pub fates: VecDeque<Box<dyn Fn(u32) -> Fate + Send>>,
     /// So many transactions in which the server does not know how the content is sent.
-    misunderstands: u32,
-    idle: bool,
-    own: Vec<IpAddr>,
-    unusable: Vec<IpAddr>,
-    resting: Vec<IpAddr>,
+    pub misunderstands: u32,
+    pub idle: bool,
+    pub own: Vec<IpAddr>,
+    pub unusable: Vec<IpAddr>,
+    pub resting: Vec<IpAddr>,
     /// Transactions of a connection.
-    reuse: u32,
-    attempt: u32,
-    people: u32,
-    destination: DestinationKey,
-    dialled: Vec<IpAddr>,
-    transactions: Vec<usize>,
-    outcomes: Vec<(u32, Outcome)>,
-    released: Vec<Standing>,
+    pub reuse: u32,
+    pub attempt: u32,
+    pub people: u32,
+    pub destination: DestinationKey,
+    pub dialled: Vec<IpAddr>,
+    /// Names behind the hosts that were dialled.
+    pub canonical: Vec<Domain>,
+    pub transactions: Vec<usize>,
+    pub outcomes: Vec<(u32, Outcome)>,
+    pub released: Vec<Standing>,
 }
 
-fn ip(last: u8) -> IpAddr {
+pub fn ip(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
@@ -119,6 +125,7 @@ impl Default for World {
             people: 1,
             destination: DestinationKey::Domain(Domain::parse("example.org").unwrap()),
             dialled: vec![],
+            canonical: vec![],
             transactions: vec![],
             outcomes: vec![],
             released: vec![],
@@ -126,13 +133,13 @@ impl Default for World {
     }
 }
 
-fn mx(records: &[(u16, &str)]) -> Lookup<Vec<MxRecord>> {
+pub fn mx(records: &[(u16, &str)]) -> Lookup<Vec<MxRecord>> {
     let record = |r: &(u16, &str)| MxRecord { preference: r.0, exchange: r.1.into() };
     Lookup::found(records.iter().map(record).collect())
 }
 
 /// Two exchangers, mx1 at .1 and mx2 at .2.
-fn two() -> World {
+pub fn two() -> World {
     World {
         mx: mx(&[(10, "mx1.test."), (20, "mx2.test.")]),
         addresses: Box::new(|host| {
@@ -143,7 +150,7 @@ fn two() -> World {
 }
 
 impl World {
-    fn run(mut self) -> World {
+    pub fn run(mut self) -> World {
         let person = |i| Mailbox::parse(&format!("r{i}@example.org")).unwrap();
         let job = Job {
             envelope: envelope(),
@@ -157,7 +164,7 @@ impl World {
         self
     }
 
-    fn code(&self) -> String {
+    pub fn code(&self) -> String {
         match &self.outcomes[0].1 {
             Outcome::Delivered(_) => "delivered".into(),
             other => format!("{} {}", other.word(), other.failure().unwrap().status),
@@ -165,7 +172,7 @@ impl World {
     }
 }
 
-impl Ports for World {
+impl Approach for World {
     type Session = Line;
     async fn mx(&mut self, _: &Domain) -> Lookup<Vec<MxRecord>> {
         self.mx.clone()
@@ -179,21 +186,34 @@ impl Ports for World {
             ..HostAddresses::default()
         })
     }
-    async fn check_out(&mut self) -> Option<Line> {
-        let line =
-            || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
-        std::mem::take(&mut self.idle).then(line)
-    }
     async fn connect(
         &mut self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         _: TlsDemand,
     ) -> Result<Line, Failure> {
         self.dialled.push(address);
-        let host = host.map_or_else(|| literal(address), |h| h.ascii().to_owned());
+        let host = candidate.map_or_else(|| literal(address), |c| c.host.ascii().to_owned());
+        self.canonical.extend(candidate.and_then(|c| c.canonical.clone()));
         let left = self.reuse;
         (self.connect)(address).map(|()| Line { host, address, reused: false, left })
+    }
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
+    }
+    fn rests(&self, address: IpAddr) -> bool {
+        self.resting.contains(&address)
+    }
+    fn is_usable(&self, address: IpAddr) -> bool {
+        !self.unusable.contains(&address)
+    }
+}
+
+impl Ports for World {
+    async fn check_out(&mut self) -> Option<Line> {
+        let line =
+            || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
+        std::mem::take(&mut self.idle).then(line)
     }
     async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
         line.left -= 1;
@@ -214,15 +234,6 @@ impl Ports for World {
         self.outcomes.extend(outcomes);
         let left = self.people as usize - self.outcomes.len();
         assert_eq!(rest, if left == 0 { Rest::None } else { Rest::Some });
-    }
-    fn is_own(&self, address: IpAddr) -> bool {
-        self.own.contains(&address)
-    }
-    fn rests(&self, address: IpAddr) -> bool {
-        self.resting.contains(&address)
-    }
-    fn is_usable(&self, address: IpAddr) -> bool {
-        !self.unusable.contains(&address)
     }
 }
 
@@ -256,6 +267,25 @@ fn who_took_no_connection_lately_is_asked_last() {
     };
     let world = World { resting: vec![ip(1)], connect: Box::new(no), ..two() }.run();
     assert_eq!(world.code(), "deferred 4.4.1");
+}
+
+#[test]
+fn better_ones_that_rest_are_asked_before_it_is_called_a_loop() {
+    let dead = |_| Err(Failure::new(Cause::Unreachable, "x"));
+    let named = || World {
+        mx: mx(&[(10, "mx1.test."), (20, "me.test.")]), // we are the second, by name
+        resting: vec![ip(1)],
+        ..two()
+    };
+    assert_eq!(named().run().code(), "delivered");
+    assert_eq!(World { connect: Box::new(dead), ..named() }.run().code(), "deferred 4.4.1");
+    // By address.
+    let addressed = || World { own: vec![ip(2)], resting: vec![ip(1)], ..two() };
+    assert_eq!(addressed().run().code(), "delivered");
+    assert_eq!(World { connect: Box::new(dead), ..addressed() }.run().code(), "deferred 4.4.1");
+    // Those behind us are not.
+    let behind = World { own: vec![ip(1)], resting: vec![ip(2)], ..two() }.run();
+    assert_eq!((behind.code().as_str(), behind.dialled.len()), ("failed 5.4.6", 0));
 }
 
 #[test]
@@ -419,6 +449,19 @@ fn what_needs_no_network() {
 }
 
 #[test]
+fn whoever_connects_knows_the_name_behind_an_alias() {
+    let real = Domain::parse("real.test").ok();
+    let canonical = real.clone();
+    let alias = move |_: &str| Lookup::Found {
+        value: vec![ip(1)],
+        authentic: false,
+        canonical: canonical.clone(),
+    };
+    let world = World { addresses: Box::new(alias), ..World::default() }.run();
+    assert_eq!(world.canonical.first(), real.as_ref());
+}
+
+#[test]
 fn at_most_five_addresses() {
     let many = |_: &str| Lookup::found((1..=9).map(ip).collect());
     let down = |_| Err(Failure::new(Cause::Unreachable, "refused"));
@@ -426,17 +469,17 @@ fn at_most_five_addresses() {
     assert_eq!(world.dialled.len(), 5);
 }
 
-fn v6(last: u16) -> IpAddr {
+pub fn v6(last: u16) -> IpAddr {
     IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])
 }
 
-type Fates = Box<dyn Fn(u32) -> Fate + Send>;
+pub type Fates = Box<dyn Fn(u32) -> Fate + Send>;
 
 fn all(fate: fn() -> Fate) -> Fates {
     Box::new(move |_| fate())
 }
 
-fn down(address: IpAddr, of: &[IpAddr]) -> Result<(), Failure> {
+pub fn down(address: IpAddr, of: &[IpAddr]) -> Result<(), Failure> {
     if of.contains(&address) { Err(Failure::new(Cause::Unreachable, "refused")) } else { Ok(()) }
 }
 

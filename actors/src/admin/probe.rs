@@ -1,0 +1,74 @@
+//! `probe`: the findings of a target, passed on as they come.
+
+use std::io;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use posthaste_mail::address::Host;
+use posthaste_mail::admin::request::{self, Request};
+use posthaste_mail::route::destination::DestinationKey;
+
+use crate::admin::connection::{Fault, Line};
+use crate::admin::method::{Answer, params};
+use crate::admin::{Desk, RemoteDoor};
+use crate::messages::admin::Examine;
+
+pub(super) async fn probe(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
+    let (door, destination) = match wanted(request, desk) {
+        Ok(wanted) => wanted,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let (to, mut findings) = mpsc::unbounded_channel();
+    match door.examine.send(Examine { destination, findings: to }).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(Fault::refused(why))),
+        Err(e) => {
+            return Ok(Err(Fault::internal(format!("{} does not answer: {e}", door.name))));
+        }
+    }
+    let (mut count, mut watching) = (0, true);
+    loop {
+        let finding = tokio::select! {
+            finding = findings.recv() => finding,
+            gone = line.is_gone(), if watching => {
+                if gone {
+                    return Ok(Ok(json!({ "ended": true })));
+                }
+                // Another request waits behind this one. Should its sender go, the next finding shows it.
+                watching = false;
+                continue;
+            }
+        };
+        match finding {
+            Some(finding) => line.item(request, json!(finding)).await?,
+            None => return Ok(Ok(json!({ "count": count }))),
+        }
+        count += 1;
+    }
+}
+
+fn wanted<'a>(
+    request: &Request,
+    desk: &'a Desk,
+) -> Result<(&'a RemoteDoor, DestinationKey), Fault> {
+    let request::Probe { domain, target } = params(request)?;
+    let destination = match Host::parse(&domain) {
+        Ok(Host::Domain(domain)) => DestinationKey::Domain(domain),
+        Ok(Host::Literal(address)) => DestinationKey::Literal(address),
+        Ok(Host::Unqualified) => DestinationKey::Unqualified,
+        Err(e) => return Err(Fault::params(format!("domain {domain:?}: {e}"))),
+    };
+    let names: Vec<&str> = desk.remotes.iter().map(|door| door.name.as_str()).collect();
+    let known = names.join(", ");
+    let door = match (&target, &desk.remotes[..]) {
+        (_, []) => Err("there is no target.remote".to_string()),
+        (None, [only]) => Ok(only),
+        (None, _) => Err(format!("which target.remote? There are: {known}")),
+        (Some(name), doors) => doors
+            .iter()
+            .find(|door| door.name == *name)
+            .ok_or_else(|| format!("no target.remote {name}; there are: {known}")),
+    };
+    Ok((door.map_err(Fault::refused)?, destination))
+}

@@ -1,0 +1,54 @@
+//! One line of the log for each session and exchanger, whether it came to be used or not.
+
+use std::net::IpAddr;
+
+use slog::{Logger, info};
+
+use posthaste_mail::address::Domain;
+use posthaste_mail::attempt::ports::Peer;
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::route::destination::DestinationKey;
+
+use crate::targets::remote::caller::{NoSession, remote};
+use crate::targets::remote::live::Live;
+
+/// Whose sessions are told of.
+pub struct Account<'a> {
+    pub log: &'a Logger,
+    pub destination: &'a DestinationKey,
+    pub id: EnvelopeId,
+}
+
+impl Account<'_> {
+    /// It can carry mail. The words are maddy's.
+    pub fn used(&self, live: &Live) {
+        let (remote, facts) = (live.remote(), live.facts());
+        info!(self.log, "session";
+            "msg_id" => %self.id,
+            "domain" => %self.destination,
+            "remote_server" => remote.host,
+            "remote_addr" => remote.address,
+            "local_addr" => live.session.local_address().map(|address| address.to_string()),
+            "mx_level" => %facts.mx_level,
+            "tls_level" => %facts.tls_level,
+            "tls_version" => facts.tls_version,
+            "tls_cipher" => facts.tls_cipher,
+            "tls_err" => facts.tls_error,
+            "reused" => facts.reused);
+    }
+
+    /// It cannot, or there is none.
+    pub fn refused(&self, host: Option<&Domain>, address: IpAddr, none: &NoSession) {
+        let (failure, remote) = (&none.failure, remote(host, address));
+        info!(self.log, "session";
+            "msg_id" => %self.id,
+            "domain" => %self.destination,
+            "remote_server" => remote.host,
+            "remote_addr" => remote.address,
+            "tls_err" => &none.broken_tls,
+            "reason" => failure.cause.word(),
+            "smtp_code" => failure.code,
+            "smtp_enchcode" => failure.status.to_string(),
+            "smtp_msg" => &failure.text);
+    }
+}

@@ -1,0 +1,215 @@
+//! Whoever makes sessions: dials, greets, secures, and has the result judged. Deliveries and probes do it by the same hands.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use slog::{Logger, debug, warn};
+
+use posthaste_edge::clock::Clock;
+use posthaste_edge::dial::{DialError, dial};
+use posthaste_edge::session::{Opened, Session};
+use posthaste_edge::whereabouts::Whereabouts;
+use posthaste_mail::address::Domain;
+use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
+use posthaste_mail::attempt::phase::Phase;
+use posthaste_mail::attempt::walk::literal;
+use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::level::MxLevel;
+use posthaste_mail::outcome::{Cause, Failure, Remote, SessionFacts, Stage};
+use posthaste_mail::policy::judge;
+use posthaste_mail::wire::client::opening::{Dialect, StartTls};
+
+use crate::targets::remote::counters::Counters;
+use crate::targets::remote::live::Live;
+use crate::targets::remote::network::Network;
+use crate::targets::remote::reuse;
+use crate::wire::{Recording, Wire};
+
+#[derive(Clone)]
+pub struct Caller {
+    pub network: Arc<Network>,
+    pub clock: Clock,
+    pub log: Logger,
+    pub counters: Arc<Counters>,
+    /// Where what is said can be listened to, and for whom it is said.
+    pub wire: Arc<Wire>,
+    pub destination: String,
+    pub id: EnvelopeId,
+    /// Where it says what it does.
+    pub whereabouts: Whereabouts,
+}
+
+/// No session; and what TLS had failed with before, when it was tried in the clear as well.
+#[derive(Clone, Debug)]
+pub struct NoSession {
+    pub failure: Failure,
+    pub broken_tls: Option<String>,
+}
+
+impl From<Failure> for NoSession {
+    fn from(failure: Failure) -> NoSession {
+        NoSession { failure, broken_tls: None }
+    }
+}
+
+impl Caller {
+    /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
+    pub async fn reach(
+        &self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        demand: TlsDemand,
+    ) -> Result<Live, NoSession> {
+        let first = self.greet(host, address, StartTls::IfOffered).await;
+        match first {
+            Err(broken) if may_fall_back(demand, &broken) => {
+                warn!(self.log, "tls failed, going on in the clear";
+                    "mx" => host.map(Domain::ascii), "address" => %address, "text" => &broken.text);
+                let broken_tls = Some(broken.text);
+                match self.greet(host, address, StartTls::Skip).await {
+                    Ok(mut live) => {
+                        self.counters.plaintext_fallbacks.add_one();
+                        live.facts.tls_error = broken_tls;
+                        Ok(live)
+                    }
+                    Err(failure) => Err(NoSession { failure, broken_tls }),
+                }
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// The same judge sees sessions from the pool (`reuse`), so that none is used there that would not be made here.
+    pub async fn judged(&self, mut live: Live) -> Result<Live, NoSession> {
+        match judge(&live.proof, self.network.in_force(live.proof.address)) {
+            Ok(levels) => {
+                self.counters.opened.add_one();
+                live.facts = reuse::at(levels, live.facts);
+                Ok(live)
+            }
+            Err(failure) => {
+                live.recording.failed(&failure);
+                live.session.quit().await;
+                Err(failure.at(live.remote).into())
+            }
+        }
+    }
+
+    async fn greet(
+        &self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        starttls: StartTls,
+    ) -> Result<Live, Failure> {
+        let remote = remote(host, address);
+        let recording = self.record(remote.clone());
+        let greeted = self.greet_recorded(host, address, starttls, remote.clone(), &recording);
+        greeted.await.map_err(|failure| {
+            recording.failed(&failure);
+            failure.at(remote)
+        })
+    }
+
+    /// For operators: a session of this message begins, or would.
+    pub fn record(&self, remote: Remote) -> Arc<Recording> {
+        self.wire.record(&self.network.target, self.destination.clone(), remote, self.id)
+    }
+
+    async fn greet_recorded(
+        &self,
+        host: Option<&Domain>,
+        address: IpAddr,
+        starttls: StartTls,
+        remote: Remote,
+        recording: &Arc<Recording>,
+    ) -> Result<Live, Failure> {
+        let network = &*self.network;
+        let peer = SocketAddr::new(address, network.port);
+        self.whereabouts.at(Phase::In(Stage::Connect), &remote.host, Some(address));
+        let stream = dial(peer, &network.local, network.connect_timeout).await.map_err(|e| {
+            self.count_dial(&e);
+            dial_failure(&e, peer)
+        })?;
+        recording.connected(peer, stream.local_addr().ok());
+        let how = Opened {
+            dialect: Dialect::Smtp,
+            our_name: &network.our_name,
+            starttls,
+            tls: &network.tls,
+            host,
+            timeouts: network.timeouts,
+            listener: recording.clone(),
+            whereabouts: Some(self.whereabouts.clone()),
+        };
+        let opened = Session::open(stream, how).await;
+        let mut session = opened.inspect_err(|failure| {
+            if failure.cause == Cause::HandshakeFailed {
+                self.counters.handshakes_failed.add_one();
+            }
+        })?;
+        // RFC 5321 §5.1: whoever has our name is us, whatever its address.
+        let named = session.capabilities().name.trim_end_matches('.');
+        if !network.allow_loopback && named.eq_ignore_ascii_case(&network.our_name) {
+            session.quit().await;
+            let text = format!("the server calls itself {}, as we do", network.our_name);
+            return Err(Failure::new(Cause::Loop, text));
+        }
+        let facts = facts_of(&session);
+        debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
+            "tls_level" => %facts.tls_level);
+        let proof = reuse::proof(&session, address);
+        Ok(Live {
+            session,
+            remote,
+            facts,
+            proof,
+            opened: self.clock.now(),
+            transactions: 0,
+            reuse_limit: network.reuse_limit,
+            lent: None,
+            recording: Arc::clone(recording),
+            unfinished: None,
+        })
+    }
+
+    fn count_dial(&self, error: &DialError) {
+        use std::io::ErrorKind::{ConnectionRefused, TimedOut};
+        let counters = &*self.counters;
+        match error {
+            DialError::TimedOut => counters.dials_timed_out.add_one(),
+            DialError::Peer(e) if e.kind() == TimedOut => counters.dials_timed_out.add_one(),
+            DialError::Peer(e) if e.kind() == ConnectionRefused => counters.dials_refused.add_one(),
+            DialError::Peer(_) | DialError::NoLocalAddress | DialError::Local(_) => {
+                counters.dials_failed.add_one();
+            }
+        }
+    }
+}
+
+/// The other end, as failures and reports name it.
+pub fn remote(host: Option<&Domain>, address: IpAddr) -> Remote {
+    let name = host.map_or_else(|| literal(address), |h| h.ascii().to_string());
+    Remote { host: name, address: Some(address.to_string()) }
+}
+
+fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
+    let text = format!("connecting to {peer}: {error}");
+    match error {
+        DialError::Peer(_) | DialError::TimedOut | DialError::NoLocalAddress => {
+            Failure::new(Cause::Unreachable, text)
+        }
+        DialError::Local(_) => Failure::new(Cause::OwnResources, text),
+    }
+}
+
+fn facts_of(session: &Session) -> SessionFacts {
+    let tls = session.tls();
+    SessionFacts {
+        mx_level: MxLevel::None,
+        tls_level: reuse::channel(session).level(),
+        tls_version: tls.map(|t| t.version.clone()),
+        tls_cipher: tls.map(|t| t.cipher.clone()),
+        tls_error: tls.and_then(|t| t.pkix.clone().err()),
+        reused: false,
+    }
+}
