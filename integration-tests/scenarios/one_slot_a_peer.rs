@@ -1,5 +1,7 @@
 //! A peer that hangs costs its own mail time, and nobody else's: with four slots and three such peers the fourth peer's mail goes on.
 
+use hickory_resolver::proto::rr::RecordType;
+
 use crate::harness::dialogue::{Dialogue, Player};
 use crate::harness::message::Message;
 use crate::harness::outbound::{AFTER_RETRIES, Outbound, SENDER, SOON};
@@ -100,5 +102,26 @@ fn many_messages_for_peers_that_fall_silent_leave_slots_to_the_living() {
     // Patience lasts ten seconds; no timeout of theirs comes within minutes.
     sink.wait_for(10, AFTER_RETRIES);
     assert!(sink.copies().into_values().all(|copies| copies == 1));
+    assert_eq!(outbound.home.count(), 0);
+}
+
+#[test]
+fn name_servers_that_do_not_answer_take_no_slots() {
+    let outbound = Outbound::start_with("one_slot_dns", &[], |config| {
+        config.queue = config.queue.replace("max_parallelism 64", "max_parallelism 2");
+    });
+    for name in ["a", "b"] {
+        outbound.dns.is_silent(&format!("{name}.test"), RecordType::MX);
+        for number in 0..3 {
+            outbound.send(&format!("user{number}@{name}.test"));
+        }
+    }
+    wait_until("both are looked up", SOON, || {
+        ["a.test", "b.test"].iter().all(|name| outbound.dns.was_asked(name, RecordType::MX))
+    });
+    let sink = outbound.sink("lively.test");
+    outbound.send("user@lively.test");
+    // A lookup may take half a minute; a slot is lent to it for ten seconds.
+    sink.wait_for(1, SOON);
     assert_eq!(outbound.home.count(), 0);
 }

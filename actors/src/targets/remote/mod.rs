@@ -6,6 +6,7 @@ pub mod counters;
 pub mod hosts;
 pub mod live;
 pub mod network;
+mod patience;
 pub mod ports;
 mod probe;
 pub mod reuse;

@@ -1,14 +1,10 @@
 //! The world as one attempt of `target.remote` sees it.
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use actix::Recipient as Address;
 use slog::{Logger, debug, info, warn};
-use tokio::sync::watch;
 
 use posthaste_edge::body::Body;
 use posthaste_edge::clock::Clock;
@@ -22,24 +18,21 @@ use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
 use posthaste_mail::pool::PoolKey;
-use posthaste_mail::queue::agenda::Within;
-use posthaste_mail::queue::record::{BatchId, JournalEntry};
+use posthaste_mail::queue::record::JournalEntry;
 use posthaste_mail::route::addresses::HostAddresses;
 use posthaste_mail::route::mx::{Candidate, MxRecord};
 use posthaste_mail::wire::client::flow::Flow;
 use posthaste_mail::wire::client::transaction::{Ending, Fate, Standing};
 
 use crate::limits::Permit;
-use crate::messages::delivery::{Deliver, Journal, Settled, Slot, WaitingLong, entries};
+use crate::messages::delivery::{Deliver, Journal, Settled, Slot, entries};
 use crate::messages::pool::{Idle, Wish};
 use crate::targets::remote::account::Account;
 use crate::targets::remote::caller::{Caller, remote};
 use crate::targets::remote::live::Live;
 use crate::targets::remote::network::Network;
+use crate::targets::remote::patience::Patience;
 use crate::targets::remote::reuse::{self, Lender, Lent};
-
-/// After this long without a greeting, or a word in a session, the queue may use the slot for somebody else.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct RemotePorts {
     caller: Caller,
@@ -49,16 +42,13 @@ pub struct RemotePorts {
     body: Body,
     key: PoolKey,
     journal: Journal,
-    batch: BatchId,
     attempt: u32,
     recipients: Vec<(u32, Recipient)>,
     /// Given back when the attempt ends.
     _slot: Slot,
     _permit: Option<Permit>,
     settled_to: Address<Settled>,
-    waiting_to: Address<WaitingLong>,
-    called_off: watch::Receiver<bool>,
-    told_waiting: bool,
+    patience: Patience,
     outcomes: Vec<(u32, Outcome)>,
     last: Option<Settled>,
 }
@@ -85,15 +75,12 @@ impl RemotePorts {
             body: work.body,
             key,
             journal: work.journal,
-            batch: work.lease.batch,
             attempt: work.attempt,
             recipients: work.recipients,
             _slot: work.slot,
             _permit: work.permit,
             settled_to: work.settled_to,
-            waiting_to: work.waiting_to,
-            called_off: work.called_off,
-            told_waiting: false,
+            patience: Patience::new(work.lease.batch, work.waiting_to, work.called_off),
             outcomes: Vec::new(),
             last: None,
         }
@@ -126,16 +113,9 @@ fn untouched(fates: Vec<(u32, Fate)>, dsn_passed_on: bool) -> Transacted {
     Transacted { fates, standing: Standing::Good, misunderstood: false, dsn_passed_on }
 }
 
-/// Returns when nothing has moved for as long as our patience lasts.
-async fn stands_still(progress: &AtomicU64) {
-    let mut last = None;
-    loop {
-        let now = progress.load(Ordering::Relaxed);
-        if last.replace(now) == Some(now) {
-            return;
-        }
-        tokio::time::sleep(PATIENCE).await;
-    }
+/// What is looked up when nobody waits for it any more: it says nothing of the name, and counts for nothing.
+fn called_off<T>() -> Lookup<T> {
+    Lookup::Unasked("called off by the queue".to_string())
 }
 
 impl Approach for RemotePorts {
@@ -143,12 +123,15 @@ impl Approach for RemotePorts {
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         self.caller.whereabouts.enter(Phase::MxLookup);
-        self.caller.network.resolver.mx(domain).await
+        let network = &self.caller.network;
+        let found = self.patience.before(network.resolver.mx(domain)).await;
+        found.unwrap_or_else(called_off)
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
         self.caller.whereabouts.at(Phase::AddressLookup, host.ascii(), None);
-        self.caller.network.addresses(host).await
+        let found = self.patience.before(self.caller.network.addresses(host)).await;
+        found.unwrap_or_else(called_off)
     }
 
     async fn connect(
@@ -158,56 +141,27 @@ impl Approach for RemotePorts {
         demand: TlsDemand,
     ) -> Result<Live, Failure> {
         let host = candidate.map(|candidate| &candidate.host);
-        let network = Arc::clone(&self.caller.network);
-        let mut called_off = self.called_off.clone();
-        let told = self.told_waiting;
-        let batch = self.batch;
-        let waiting_to = self.waiting_to.clone();
-        let patience = async {
-            tokio::time::sleep(PATIENCE).await;
-            if !told {
-                waiting_to.do_send(WaitingLong { batch, within: Within::Dialling });
+        let caller = &self.caller;
+        caller.whereabouts.at(Phase::AwaitingOther, &remote(host, address).host, Some(address));
+        let reach = async {
+            let dialling = caller.network.hosts.begin(address).await;
+            let dialling = dialling.map_err(|failure| {
+                // No session, but what an operator looks for at this destination.
+                let remote = remote(host, address);
+                caller.record(remote.clone()).failed(&failure);
+                failure.at(remote)
+            })?;
+            let reached = caller.reach(host, address, demand).await;
+            match &reached {
+                Ok(live) => dialling.reached(&live.remote.host),
+                Err(none) => dialling.failed(&none.failure),
             }
+            reached
         };
-        let off = async {
-            // A queue that was restarted has let go of its end: that calls nothing off.
-            if called_off.wait_for(|off| *off).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let mut patience = pin!(patience);
-        let mut patient = false;
-        let reached = {
-            let name = remote(host, address).host;
-            self.caller.whereabouts.at(Phase::AwaitingOther, &name, Some(address));
-            let mut reach = pin!(async {
-                let dialling = network.hosts.begin(address).await;
-                let dialling = dialling.map_err(|failure| {
-                    // No session, but what an operator looks for at this destination.
-                    let remote = remote(host, address);
-                    self.caller.record(remote.clone()).failed(&failure);
-                    failure.at(remote)
-                })?;
-                let reached = self.caller.reach(host, address, demand).await;
-                match &reached {
-                    Ok(live) => dialling.reached(&live.remote.host),
-                    Err(none) => dialling.failed(&none.failure),
-                }
-                reached
-            });
-            let mut off = pin!(off);
-            loop {
-                tokio::select! {
-                    end = &mut reach => break end,
-                    () = &mut patience, if !patient => patient = true,
-                    () = &mut off => {
-                        let text = "called off while the host had not answered";
-                        break Err(Failure::new(Cause::Suspended, text).into());
-                    }
-                }
-            }
-        };
-        self.told_waiting |= patient;
+        let reached = self.patience.before(reach).await.unwrap_or_else(|| {
+            let text = "called off while the host had not answered";
+            Err(Failure::new(Cause::Suspended, text).into())
+        });
         let judged = match reached {
             Ok(live) => self.caller.judged(live).await,
             Err(none) => Err(none),
@@ -328,25 +282,9 @@ impl Ports for RemotePorts {
             let written = journal.write(entries).await;
             written.map_err(|e| Failure::new(Cause::OwnResources, e.to_string()))
         };
-        let (told, batch, waiting_to) = (self.told_waiting, self.batch, &self.waiting_to);
         let progress = live.session.progress();
-        let ending = {
-            let mut work = pin!(live.session.transact(flow, mail, lines, &self.body, before_dot));
-            let mut silence = pin!(stands_still(&progress));
-            let mut silent = told;
-            loop {
-                tokio::select! {
-                    biased;
-                    ending = &mut work => break (ending, silent),
-                    () = &mut silence, if !silent => {
-                        silent = true;
-                        waiting_to.do_send(WaitingLong { batch, within: Within::Session });
-                    }
-                }
-            }
-        };
-        let (ending, silent) = ending;
-        self.told_waiting = silent;
+        let work = live.session.transact(flow, mail, lines, &self.body, before_dot);
+        let ending = self.patience.within(&progress, work).await;
         fates.extend(indices.into_iter().zip(ending.fates));
         live.note_fates(&fates);
         let Ending { standing, chunk_unknown: misunderstood, .. } = ending;
@@ -409,6 +347,7 @@ impl Ports for RemotePorts {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -425,7 +364,7 @@ mod tests {
     use posthaste_mail::envelope::EnvelopeId;
     use posthaste_mail::queue::lease::Boot;
     use posthaste_mail::queue::ledger::Terms;
-    use posthaste_mail::queue::record::Accepted;
+    use posthaste_mail::queue::record::{Accepted, BatchId};
     use posthaste_mail::queue::schedule::Plan;
     use posthaste_mail::route::destination::DestinationKey;
 
