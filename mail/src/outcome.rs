@@ -115,6 +115,8 @@ pub enum Cause {
     TlsLevelTooLow,
     RequireTlsImpossible,
     PolicyUnavailable,
+    /// TLSA records could not be looked up (RFC 7672 §2.1.1).
+    TlsaFailed,
     /// The `bounce` pipeline or a routing rule refused.
     RejectedByRule,
     /// A limit or a slot of our own: no attempt was made.
@@ -173,7 +175,7 @@ impl Cause {
             Cause::NeedsEightBitMime => (554, Enhanced(5, 6, 3), Permanent),
             // RFC 7672 §2.2 and RFC 8461 §5.1: what can be repaired is delayed, not bounced.
             Cause::TlsMissing => (451, Enhanced(4, 7, 4), Temporary),
-            Cause::TlsUnproven => (451, Enhanced(4, 7, 5), Temporary),
+            Cause::TlsUnproven | Cause::TlsaFailed => (451, Enhanced(4, 7, 5), Temporary),
             Cause::MxNotAllowed => (451, Enhanced(4, 7, 0), Temporary),
             Cause::MxLevelTooLow => (451, Enhanced(4, 7, 0), Temporary),
             Cause::TlsLevelTooLow => (451, Enhanced(4, 7, 1), Temporary),
@@ -238,6 +240,7 @@ impl Cause {
             Cause::TlsLevelTooLow => "tls-level",
             Cause::RequireTlsImpossible => "requiretls",
             Cause::PolicyUnavailable => "policy-unavailable",
+            Cause::TlsaFailed => "tlsa-failed",
             Cause::RejectedByRule => "rejected-by-rule",
             Cause::OwnLimit => "own-limit",
             Cause::Suspended => "suspended",

@@ -54,7 +54,8 @@ fn weight(cause: Cause) -> u8 {
         | Cause::MxNotAllowed
         | Cause::MxLevelTooLow
         | Cause::TlsLevelTooLow
-        | Cause::PolicyUnavailable => 5,
+        | Cause::PolicyUnavailable
+        | Cause::TlsaFailed => 5,
         Cause::HandshakeFailed
         | Cause::Injected
         | Cause::Refused(Stage::StartTls)

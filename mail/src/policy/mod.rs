@@ -3,7 +3,10 @@
 //! One judge for sessions just made and for sessions taken from the pool: it is given what the session proved when it was opened and what
 //! is in force at this moment, and asks nobody. So a kept session never escapes a rule that came after it.
 
+pub mod facts;
 pub mod proof;
+pub mod requirement;
+pub mod settings;
 
 use crate::level::{MxLevel, TlsLevel};
 use crate::outcome::{Cause, Failure};

@@ -1,0 +1,229 @@
+//! What a session with an exchanger has to be like: a function of what is configured, what was found out, and what the message wants.
+//!
+//! Known before the dial, so that no plaintext session is opened where none may be used, and asked again of every session that comes
+//! from the pool. Levels are maxima, so the order in which policies are looked at cannot matter; the local one looks last.
+
+use crate::envelope::TlsWish;
+use crate::level::{MxLevel, TlsLevel};
+use crate::outcome::{Cause, Failure};
+use crate::policy::facts::{Dane, Listed, MxFacts, Sts};
+use crate::policy::settings::Policies;
+
+/// What a session must have, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// What is known of the exchanger's place in the list.
+    pub mx: MxLevel,
+    pub tls: Tls,
+    /// TLSA records decide about the certificate: they are to be shown to the handshake.
+    pub dane: bool,
+    /// RFC 8689: the server has to offer REQUIRETLS, or may be excused.
+    pub requiretls: Offer,
+}
+
+/// How well the channel has to be protected. The texts name the policy that wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// TLS if it can be had.
+    Optional,
+    Encrypted(Demand),
+    /// With a certificate proven by PKIX for the exchanger's name, or by DANE.
+    Authenticated(Demand),
+}
+
+/// Who demands it, and which failure follows where it is not met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    Mtasts,
+    Dane,
+    Local,
+    RequireTls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// The message does not want it.
+    Unwanted,
+    /// `relaxed_requiretls yes`.
+    Excused,
+    /// `relaxed_requiretls no`.
+    Needed,
+}
+
+impl Demand {
+    /// As it is told to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Demand::Mtasts => "MTA-STS",
+            Demand::Dane => "DANE",
+            Demand::Local => "local policy",
+            Demand::RequireTls => "REQUIRETLS",
+        }
+    }
+
+    /// Without TLS. A message that requires TLS of a server that offers none fails for good (RFC 8689 §4.2.1); everything else can be
+    /// repaired.
+    fn unencrypted(self) -> Cause {
+        match self {
+            Demand::Mtasts | Demand::Dane => Cause::TlsMissing,
+            Demand::Local => Cause::TlsLevelTooLow,
+            Demand::RequireTls => Cause::RequireTlsImpossible,
+        }
+    }
+
+    /// With a certificate that proves nothing: published and wrong, so it can be repaired.
+    fn unproven(self) -> Cause {
+        match self {
+            Demand::Mtasts | Demand::Dane | Demand::RequireTls => Cause::TlsUnproven,
+            Demand::Local => Cause::TlsLevelTooLow,
+        }
+    }
+}
+
+/// The requirement, or why this exchanger may not be used at all.
+pub fn requirement(
+    policies: &Policies,
+    facts: &MxFacts,
+    wish: TlsWish,
+) -> Result<Requirement, Failure> {
+    let mx = mx_level(policies, facts);
+    // RFC 8689 §3: the sender prefers delivery to protection. Levels are still known, and told.
+    if wish == TlsWish::Waived && policies.requiretls.may_be_waived {
+        let (tls, requiretls) = (Tls::Optional, Offer::Unwanted);
+        return Ok(Requirement { mx, tls, dane: false, requiretls });
+    }
+    let mut tls = Tls::Optional;
+    let mut dane = false;
+    match &facts.sts {
+        // `sts_unavailable_is_not_absent`.
+        Sts::Unavailable(why) if policies.mtasts => {
+            return Err(Failure::new(Cause::PolicyUnavailable, format!("MTA-STS policy: {why}")));
+        }
+        // RFC 8461 §4.1: whatever DANE says, only listed hosts may be used.
+        Sts::Enforce(Listed::No) if policies.mtasts => {
+            let text = "not among the hosts of the domain's MTA-STS policy";
+            return Err(Failure::new(Cause::MxNotAllowed, text));
+        }
+        Sts::Enforce(Listed::Yes) if policies.mtasts => {
+            tls = Tls::Authenticated(Demand::Mtasts);
+        }
+        Sts::Absent | Sts::Unavailable(_) | Sts::Testing(_) | Sts::Enforce(_) => {}
+    }
+    match &facts.dane {
+        // RFC 7672 §2.1.1: not knowing is no reason to go on without.
+        Dane::Failed(why) if policies.dane => {
+            return Err(Failure::new(Cause::TlsaFailed, format!("TLSA records: {why}")));
+        }
+        // RFC 8461 §2: DANE is not overridden; it is the proof that MTA-STS wants, too.
+        Dane::Usable if policies.dane => {
+            tls = Tls::Authenticated(Demand::Dane);
+            dane = true;
+        }
+        // RFC 7672 §2.2: encrypted at least.
+        Dane::Unusable if policies.dane => {
+            if tls == Tls::Optional {
+                tls = Tls::Encrypted(Demand::Dane);
+            }
+        }
+        Dane::NotInForce | Dane::Failed(_) | Dane::Usable | Dane::Unusable => {}
+    }
+    let mut requiretls = Offer::Unwanted;
+    if wish == TlsWish::Required {
+        // RFC 8689 §4.2.1: the name of the host was obtained securely.
+        if mx < MxLevel::Mtasts {
+            let text = "REQUIRETLS: neither DNSSEC nor an MTA-STS policy vouches for this host";
+            return Err(Failure::new(Cause::RequireTlsImpossible, text));
+        }
+        if !matches!(tls, Tls::Authenticated(_)) {
+            tls = Tls::Authenticated(Demand::RequireTls);
+        }
+        requiretls = if policies.requiretls.relaxed { Offer::Excused } else { Offer::Needed };
+    }
+    if mx < policies.local.min_mx {
+        let text =
+            format!("local policy wants MX level {} and this host has {mx}", policies.local.min_mx);
+        return Err(Failure::new(Cause::MxLevelTooLow, text));
+    }
+    tls = match (policies.local.min_tls, tls) {
+        (TlsLevel::Authenticated, Tls::Optional | Tls::Encrypted(_)) => {
+            Tls::Authenticated(Demand::Local)
+        }
+        (TlsLevel::Encrypted, Tls::Optional) => Tls::Encrypted(Demand::Local),
+        (TlsLevel::None | TlsLevel::Encrypted | TlsLevel::Authenticated, tls) => tls,
+    };
+    Ok(Requirement { mx, tls, dane, requiretls })
+}
+
+fn mx_level(policies: &Policies, facts: &MxFacts) -> MxLevel {
+    let listed = matches!(facts.sts, Sts::Testing(Listed::Yes) | Sts::Enforce(Listed::Yes));
+    let by_sts = if policies.mtasts && listed { MxLevel::Mtasts } else { MxLevel::None };
+    let by_dns = if policies.dnssec && facts.authentic { MxLevel::Dnssec } else { MxLevel::None };
+    by_sts.max(by_dns)
+}
+
+/// What the session turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// `None`: in the clear, and why.
+    pub tls: Result<Certificate, String>,
+    /// The server offers REQUIRETLS.
+    pub offers_requiretls: bool,
+}
+
+/// What the certificate proves, each by its own rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub pkix: Result<(), String>,
+    /// `None`: no records were shown to the handshake.
+    pub dane: Option<Result<(), String>>,
+}
+
+impl Certificate {
+    pub fn level(&self) -> TlsLevel {
+        match (&self.pkix, &self.dane) {
+            (_, Some(Ok(()))) | (Ok(()), _) => TlsLevel::Authenticated,
+            (Err(_), None | Some(Err(_))) => TlsLevel::Encrypted,
+        }
+    }
+}
+
+impl Requirement {
+    /// The TLS level of a session that meets it, or why the session may not be used.
+    pub fn meets(&self, shown: &Shown) -> Result<TlsLevel, Failure> {
+        let certificate = match (&shown.tls, &self.tls) {
+            (Ok(certificate), _) => certificate,
+            (Err(_), Tls::Optional) => return Ok(TlsLevel::None),
+            (Err(why), Tls::Encrypted(by) | Tls::Authenticated(by)) => {
+                let text = format!("{} demands TLS: {why}", by.name());
+                return Err(Failure::new(by.unencrypted(), text));
+            }
+        };
+        // RFC 7672 §2.2: usable records decide alone, whatever PKIX says.
+        let proven = match (&self.tls, self.dane, &certificate.dane) {
+            (Tls::Authenticated(_), true, Some(dane)) => dane.clone(),
+            (Tls::Authenticated(_), true, None) => {
+                Err("the TLSA records were not shown to the handshake".to_string())
+            }
+            (Tls::Authenticated(_), false, Some(Ok(()))) => Ok(()),
+            (Tls::Authenticated(_), false, None | Some(Err(_))) => certificate.pkix.clone(),
+            (Tls::Optional | Tls::Encrypted(_), ..) => Ok(()),
+        };
+        if let (Err(why), Tls::Authenticated(by)) = (proven, &self.tls) {
+            let text = format!("{} demands a proven certificate: {why}", by.name());
+            return Err(Failure::new(by.unproven(), text));
+        }
+        if self.requiretls == Offer::Needed && !shown.offers_requiretls {
+            let text = "the server does not offer REQUIRETLS";
+            return Err(Failure::new(Cause::RequireTlsImpossible, text));
+        }
+        Ok(certificate.level())
+    }
+
+    /// No session in the clear can meet it.
+    pub fn needs_tls(&self) -> bool {
+        self.tls != Tls::Optional
+    }
+}
+
+#[cfg(test)]
+mod tests;
