@@ -57,6 +57,7 @@ pub(crate) mod tests {
     const MODULES: &[(&str, TopKind)] = &[
         ("auth.pass_table", TopKind::Instance),
         ("limits", TopKind::Instance),
+        ("mx_auth", TopKind::Instance),
         ("submission", TopKind::Endpoint),
         ("table.chain", TopKind::Instance),
         ("table.file", TopKind::Instance),
