@@ -11,7 +11,6 @@ use posthaste_edge::clock::Clock;
 use posthaste_edge::session::{Opened, Session, Timeouts};
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::envelope::{EnvelopeId, TlsWish};
-use posthaste_mail::level::MxLevel;
 use posthaste_mail::outcome::{Remote, SessionFacts};
 use posthaste_mail::policy::proof::{Channel, Proof};
 use posthaste_mail::pool::{Class, PoolKey};
@@ -89,7 +88,7 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
 }
 
 pub fn proof(address: IpAddr, channel: Channel) -> Proof {
-    Proof { address, local: None, mx_level: MxLevel::None, channel }
+    Proof { address, local: None, authentic: false, channel }
 }
 
 /// A key of that destination.

@@ -21,6 +21,7 @@ mod kill9_under_load_loses_nothing;
 mod large_message_out;
 mod limits_on_the_way_out;
 mod local_faults;
+mod local_policy;
 mod lying_extensions;
 mod mail_exchanger_choice;
 mod memory_stays_bounded;

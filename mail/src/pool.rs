@@ -89,7 +89,6 @@ impl Keeping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::level::MxLevel;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_secs(seconds)
@@ -137,7 +136,7 @@ mod tests {
 
     fn proof(channel: Channel) -> Proof {
         let address = "192.0.2.1".parse().unwrap();
-        Proof { address, local: None, mx_level: MxLevel::None, channel }
+        Proof { address, local: None, authentic: false, channel }
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl RemoteWorld<'_> {
             timeouts: settings.timeouts,
             eight_bit: settings.eight_bit,
             unchunked: Unchunked::default(),
+            policies: settings.policies,
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
             wire: Arc::clone(self.wire),

@@ -32,6 +32,7 @@ use crate::limits::LimitBlocks;
 use crate::reading::Reading;
 use crate::routing;
 use crate::targets::queue::settings::{self as queue, QueueSettings};
+use crate::targets::remote::mx_auth::MxAuthBlocks;
 use crate::targets::remote::settings::{self as remote, RemoteSettings};
 use modules::MODULES;
 
@@ -95,6 +96,7 @@ pub struct Reader<'a> {
     directory: PathBuf,
     pub tables: Tables,
     pub limits: LimitBlocks,
+    pub mx_auth: MxAuthBlocks,
     pub passwords: PassTables,
     targets: RefCell<Vec<Target>>,
     by_name: RefCell<HashMap<String, Exit>>,
@@ -114,6 +116,7 @@ impl<'a> Reader<'a> {
             directory: absolute(directory),
             tables: Tables::default(),
             limits: LimitBlocks::default(),
+            mx_auth: MxAuthBlocks::default(),
             passwords: PassTables::default(),
             targets: RefCell::default(),
             by_name: RefCell::default(),

@@ -2,6 +2,7 @@
 
 use posthaste_config::Severity;
 use posthaste_mail::attempt::mailing::EightBit;
+use posthaste_mail::policy::settings::{Policies, RequireTls};
 
 use super::{Configuration, TargetSettings, sample};
 use crate::targets::remote::settings::RemoteSettings;
@@ -40,15 +41,15 @@ fn remote(configuration: Configuration) -> Option<Box<RemoteSettings>> {
 fn requiretls_directives_are_read_before_they_are_obeyed() {
     let (problems, settings) = read("");
     let settings = settings.unwrap();
-    assert!(settings.requiretls_override && settings.relaxed_requiretls);
+    assert_eq!(settings.policies, Policies::default());
     assert_eq!(problems, [""; 0]);
 
     let (problems, settings) = read("requiretls_override no\nrelaxed_requiretls no");
     let settings = settings.unwrap();
-    assert!(!settings.requiretls_override && !settings.relaxed_requiretls);
-    let warned = |word: &str| problems.iter().any(|p| p.starts_with("warning") && p.contains(word));
-    let words = ["requiretls_override has no effect", "relaxed_requiretls has no effect"];
-    assert!(words.iter().all(|word| warned(word)), "{problems:?}");
+    let read_as = RequireTls { may_be_waived: false, relaxed: false };
+    assert_eq!(settings.policies.requiretls, read_as);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].contains("relaxed_requiretls has no effect"), "{problems:?}");
 
     for wrong in ["requiretls_override maybe", "relaxed_requiretls yes no"] {
         let (problems, settings) = read(wrong);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use crate::address::Domain;
 use crate::attempt::addressee::Addressee;
-use crate::attempt::ladder::TlsDemand;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
+use crate::policy::requirement::Requirement;
 use crate::route::addresses::HostAddresses;
 use crate::route::mx::{Candidate, MxRecord};
 use crate::wire::client::transaction::{Fate, Standing};
@@ -52,12 +52,18 @@ pub trait Approach: Send {
     /// Addresses of a host in the order of trial, both families.
     fn addresses(&mut self, host: &Domain) -> impl Future<Output = Lookup<HostAddresses>> + Send;
 
-    /// Connects, greets and secures. `None` for an address literal.
+    /// What a session with this exchanger has to be like, or why it may not be used at all. `None` for an address literal.
+    fn require(
+        &mut self,
+        candidate: Option<&Candidate>,
+    ) -> impl Future<Output = Result<Requirement, Failure>> + Send;
+
+    /// Connects, greets, secures, and has the session judged. `None` for an address literal.
     fn connect(
         &mut self,
         candidate: Option<&Candidate>,
         address: IpAddr,
-        demand: TlsDemand,
+        requirement: &Requirement,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
 
     /// Is this an address we must not deliver to (our own, loopback), unless configured otherwise?

@@ -13,7 +13,6 @@ use crate::admin::finding::{
     AddressLine, AddressStanding, ContactLine, ExchangersLine, Finding, HostLine, PreferenceLine,
     SessionView, VerdictEnd, VerdictLine,
 };
-use crate::attempt::ladder::TlsDemand;
 use crate::attempt::ports::{Approach, Peer, ProbePorts};
 use crate::attempt::remote::{MOST_ADDRESSES, Rules, no_way};
 use crate::attempt::walk::{End, Next, OtherFamily, Visitor, Walk, literal, look_up};
@@ -21,6 +20,7 @@ use crate::dice::Dice;
 use crate::level::TlsLevel;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
+use crate::policy::requirement::Requirement;
 use crate::route::addresses::{Family, HostAddresses, addresses_of};
 use crate::route::destination::DestinationKey;
 use crate::route::mx::{Candidate, Exchangers, MxRecord};
@@ -244,13 +244,17 @@ impl<P: ProbePorts> Approach for Sight<'_, P> {
         answer
     }
 
+    async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
+        self.ports.require(candidate).await
+    }
+
     async fn connect(
         &mut self,
         candidate: Option<&Candidate>,
         address: IpAddr,
-        demand: TlsDemand,
+        requirement: &Requirement,
     ) -> Result<P::Session, Failure> {
-        let reached = self.ports.connect(candidate, address, demand).await;
+        let reached = self.ports.connect(candidate, address, requirement).await;
         let host = candidate.map_or_else(|| literal(address), |c| c.host.to_string());
         (self.tell)(Finding::Contact(ContactLine {
             host,

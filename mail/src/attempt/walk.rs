@@ -6,12 +6,11 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use crate::address::Domain;
-use crate::attempt::ladder::TlsDemand;
 use crate::attempt::ports::Approach;
 use crate::attempt::verdict::{Coverage, Said, verdict};
 use crate::dice::Dice;
 use crate::lookup::Lookup;
-use crate::outcome::{Cause, Class, Failure, Outcome};
+use crate::outcome::{Cause, Class, Failure, Outcome, Remote};
 use crate::route::addresses::addresses_of;
 use crate::route::mx::{Candidate, Exchangers, exchangers};
 
@@ -326,9 +325,17 @@ impl Walk {
             self.troubles.push(Failure::new(Cause::Loop, text));
             return Next::Host;
         }
+        let requirement = match ports.require(candidate).await {
+            Ok(requirement) => requirement,
+            Err(failure) => {
+                let host = candidate.map_or_else(|| literal(address), |c| c.host.to_string());
+                self.troubles.push(failure.at(Remote { host, address: None }));
+                return Next::Host;
+            }
+        };
         self.tried.push(address);
         loop {
-            match ports.connect(candidate, address, TlsDemand::Opportunistic).await {
+            match ports.connect(candidate, address, &requirement).await {
                 Ok(session) => match visitor.session(session, other, ports).await {
                     // Every session of these decides about one recipient at least, but for one that was misunderstood.
                     End::Again => {}

@@ -11,11 +11,14 @@ pub mod settings;
 use crate::level::{MxLevel, TlsLevel};
 use crate::outcome::{Cause, Failure};
 use proof::Proof;
+use requirement::Requirement;
 
 /// What holds at the moment of judging, as far as it concerns one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
     pub address: AddressUse,
+    /// What the policies demand of a session with this host, or why it may not be used at all.
+    pub requirement: Result<Requirement, Failure>,
 }
 
 /// Whether mail may go to the address at all.
@@ -39,7 +42,11 @@ pub struct Levels {
 pub fn judge(proof: &Proof, now: InForce) -> Result<Levels, Failure> {
     let address = proof.address;
     match now.address {
-        AddressUse::Allowed => Ok(Levels { mx: proof.mx_level, tls: proof.channel.level() }),
+        AddressUse::Allowed => {
+            let requirement = now.requirement?;
+            let tls = requirement.meets(&proof.channel.shown())?;
+            Ok(Levels { mx: requirement.mx, tls })
+        }
         // RFC 5321 §5.1: mail that is sent to ourselves goes round for ever.
         AddressUse::Ours => {
             let text = format!("{address} is this host or a loopback address");
@@ -55,21 +62,26 @@ pub fn judge(proof: &Proof, now: InForce) -> Result<Levels, Failure> {
 #[cfg(test)]
 mod tests {
     use super::proof::Channel;
+    use super::requirement::{Demand, Tls};
     use super::*;
 
     fn proof(channel: Channel) -> Proof {
         let address = "192.0.2.1".parse().unwrap();
-        Proof { address, local: None, mx_level: MxLevel::Mtasts, channel }
+        Proof { address, local: None, authentic: true, channel }
     }
 
     fn judged(address: AddressUse) -> Result<Levels, Cause> {
-        judge(&proof(Channel::Proven), InForce { address }).map_err(|failure| failure.cause)
+        let now = InForce { address, requirement: Ok(Requirement::none()) };
+        judge(&proof(Channel::Proven), now).map_err(|failure| failure.cause)
     }
 
     #[test]
     fn the_levels_are_those_that_were_proven() {
-        let tls =
-            |channel| judge(&proof(channel), InForce { address: AddressUse::Allowed }).unwrap();
+        let tls = |channel| {
+            let requirement = Requirement { mx: MxLevel::Mtasts, ..Requirement::none() };
+            let now = InForce { address: AddressUse::Allowed, requirement: Ok(requirement) };
+            judge(&proof(channel), now).unwrap()
+        };
         let levels = |tls| Levels { mx: MxLevel::Mtasts, tls };
         assert_eq!(tls(Channel::Proven), levels(TlsLevel::Authenticated));
         assert_eq!(tls(Channel::Unproven("self-signed".into())), levels(TlsLevel::Encrypted));
@@ -81,5 +93,20 @@ mod tests {
     fn an_address_that_may_not_be_used_any_more_is_refused() {
         assert_eq!(judged(AddressUse::Ours), Err(Cause::Loop));
         assert_eq!(judged(AddressUse::OtherFamily), Err(Cause::Unreachable));
+    }
+
+    #[test]
+    fn a_session_that_falls_short_of_what_is_demanded_is_refused() {
+        let tls = Tls::Encrypted(Demand::Local);
+        let demands = || InForce {
+            address: AddressUse::Allowed,
+            requirement: Ok(Requirement { tls: tls.clone(), ..Requirement::none() }),
+        };
+        let cause = |channel| judge(&proof(channel), demands()).map_err(|failure| failure.cause);
+        assert_eq!(cause(Channel::Clear), Err(Cause::TlsLevelTooLow));
+        assert!(cause(Channel::Unproven("self-signed".into())).is_ok());
+        let refused = Failure::new(Cause::MxLevelTooLow, "no");
+        let now = InForce { address: AddressUse::Allowed, requirement: Err(refused.clone()) };
+        assert_eq!(judge(&proof(Channel::Proven), now), Err(refused));
     }
 }

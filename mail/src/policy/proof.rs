@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::level::{MxLevel, TlsLevel};
+use crate::level::TlsLevel;
+use crate::policy::requirement::{Certificate, Shown};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -10,7 +11,8 @@ pub struct Proof {
     pub address: IpAddr,
     /// Ours.
     pub local: Option<IpAddr>,
-    pub mx_level: MxLevel,
+    /// The list of exchangers that the host was taken from was signed.
+    pub authentic: bool,
     pub channel: Channel,
 }
 
@@ -27,6 +29,17 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// As a requirement looks at it.
+    pub fn shown(&self) -> Shown {
+        let tls = match self {
+            Channel::Clear => Err("the server offers none".to_string()),
+            Channel::ClearAfterFailure => Err("it failed with this server".to_string()),
+            Channel::Unproven(why) => Ok(Certificate { pkix: Err(why.clone()), dane: None }),
+            Channel::Proven => Ok(Certificate { pkix: Ok(()), dane: None }),
+        };
+        Shown { tls, offers_requiretls: false }
+    }
+
     pub fn level(&self) -> TlsLevel {
         match self {
             Channel::Clear | Channel::ClearAfterFailure => TlsLevel::None,

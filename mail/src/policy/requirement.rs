@@ -50,6 +50,14 @@ pub enum Offer {
     Needed,
 }
 
+impl Requirement {
+    /// Nothing is known of the host, and nothing demanded.
+    pub fn none() -> Requirement {
+        let (mx, tls) = (MxLevel::None, Tls::Optional);
+        Requirement { mx, tls, dane: false, requiretls: Offer::Unwanted }
+    }
+}
+
 impl Demand {
     /// As it is told to people.
     pub fn name(self) -> &'static str {

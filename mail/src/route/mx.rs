@@ -26,11 +26,13 @@ pub struct Candidate {
     /// The name that has the host's addresses, when the host is an alias of it. RFC 5321 §5.1 forbids such exchangers; they exist. Known
     /// once the addresses are.
     pub canonical: Option<Domain>,
+    /// The list it stands in, or the answer that there is none, is signed.
+    pub authentic: bool,
 }
 
 impl Candidate {
-    pub fn new(preference: u16, host: Domain) -> Candidate {
-        Candidate { host, preference, canonical: None }
+    pub fn new(preference: u16, host: Domain, authentic: bool) -> Candidate {
+        Candidate { host, preference, canonical: None, authentic }
     }
 }
 
@@ -79,7 +81,8 @@ pub fn exchangers(
             Ok(Exchangers { canonical, ..implicit(domain, authentic) })
         }
         Lookup::Found { value, authentic, canonical } => {
-            let usable: Vec<Candidate> = value.iter().filter_map(usable).collect();
+            let usable: Vec<Candidate> =
+                value.iter().filter_map(|record| usable(record, authentic)).collect();
             if usable.is_empty() {
                 let text = format!("domain {domain} has no usable MX record");
                 return Err(Failure::new(Cause::NoAddress, text));
@@ -96,7 +99,7 @@ pub fn exchangers(
 }
 
 fn implicit(domain: &Domain, authentic: bool) -> Exchangers {
-    let candidates = vec![Candidate::new(0, domain.clone())];
+    let candidates = vec![Candidate::new(0, domain.clone(), authentic)];
     Exchangers { candidates, implicit: true, authentic, canonical: None, ourselves: false }
 }
 
@@ -106,12 +109,12 @@ fn is_null_mx(records: &[MxRecord]) -> bool {
 }
 
 /// A record that names a host. The root among others, an address and an impossible name make only themselves unusable.
-fn usable(record: &MxRecord) -> Option<Candidate> {
+fn usable(record: &MxRecord, authentic: bool) -> Option<Candidate> {
     let name = record.exchange.strip_suffix('.').unwrap_or(&record.exchange);
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
         return None;
     }
-    Some(Candidate::new(record.preference, Domain::parse(name).ok()?))
+    Some(Candidate::new(record.preference, Domain::parse(name).ok()?, authentic))
 }
 
 /// RFC 5321 §5.1: lowest preference first, equal ones in random order. A host named twice is tried once.

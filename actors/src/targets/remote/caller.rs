@@ -13,10 +13,12 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::walk::literal;
-use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::level::MxLevel;
 use posthaste_mail::outcome::{Cause, Failure, Remote, SessionFacts, Stage};
 use posthaste_mail::policy::judge;
+use posthaste_mail::policy::requirement::Requirement;
+use posthaste_mail::route::mx::Candidate;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 
 use crate::targets::remote::counters::Counters;
@@ -35,6 +37,8 @@ pub struct Caller {
     pub wire: Arc<Wire>,
     pub destination: String,
     pub id: EnvelopeId,
+    /// What the message wants of TLS.
+    pub wish: TlsWish,
     /// Where it says what it does.
     pub whereabouts: Whereabouts,
 }
@@ -53,20 +57,28 @@ impl From<Failure> for NoSession {
 }
 
 impl Caller {
+    pub fn require(&self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
+        self.network.requirement(candidate.is_some_and(|c| c.authentic), self.wish)
+    }
+
     /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
     pub async fn reach(
         &self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
-        demand: TlsDemand,
+        requirement: &Requirement,
     ) -> Result<Live, NoSession> {
-        let first = self.greet(host, address, StartTls::IfOffered).await;
+        let demand = match requirement.needs_tls() {
+            true => TlsDemand::Encrypted,
+            false => TlsDemand::Opportunistic,
+        };
+        let first = self.greet(candidate, address, StartTls::IfOffered).await;
         match first {
             Err(broken) if may_fall_back(demand, &broken) => {
                 warn!(self.log, "tls failed, going on in the clear";
-                    "mx" => host.map(Domain::ascii), "address" => %address, "text" => &broken.text);
+                    "mx" => candidate.map(|c| c.host.ascii()), "address" => %address, "text" => &broken.text);
                 let broken_tls = Some(broken.text);
-                match self.greet(host, address, StartTls::Skip).await {
+                match self.greet(candidate, address, StartTls::Skip).await {
                     Ok(mut live) => {
                         self.counters.plaintext_fallbacks.add_one();
                         live.facts.tls_error = broken_tls;
@@ -81,7 +93,7 @@ impl Caller {
 
     /// The same judge sees sessions from the pool (`reuse`), so that none is used there that would not be made here.
     pub async fn judged(&self, mut live: Live) -> Result<Live, NoSession> {
-        match judge(&live.proof, self.network.in_force(live.proof.address)) {
+        match judge(&live.proof, self.network.in_force(&live.proof, self.wish)) {
             Ok(levels) => {
                 self.counters.opened.add_one();
                 live.facts = reuse::at(levels, live.facts);
@@ -89,21 +101,23 @@ impl Caller {
             }
             Err(failure) => {
                 live.recording.failed(&failure);
-                live.session.quit().await;
-                Err(failure.at(live.remote).into())
+                let remote = live.remote.clone();
+                // The attempt does not wait for a farewell that a peer may draw out.
+                tokio::spawn(async move { live.session.quit().await });
+                Err(failure.at(remote).into())
             }
         }
     }
 
     async fn greet(
         &self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         starttls: StartTls,
     ) -> Result<Live, Failure> {
-        let remote = remote(host, address);
+        let remote = remote(candidate.map(|c| &c.host), address);
         let recording = self.record(remote.clone());
-        let greeted = self.greet_recorded(host, address, starttls, remote.clone(), &recording);
+        let greeted = self.greet_recorded(candidate, address, starttls, remote.clone(), &recording);
         greeted.await.map_err(|failure| {
             recording.failed(&failure);
             failure.at(remote)
@@ -117,7 +131,7 @@ impl Caller {
 
     async fn greet_recorded(
         &self,
-        host: Option<&Domain>,
+        candidate: Option<&Candidate>,
         address: IpAddr,
         starttls: StartTls,
         remote: Remote,
@@ -136,7 +150,7 @@ impl Caller {
             our_name: &network.our_name,
             starttls,
             tls: &network.tls,
-            host,
+            host: candidate.map(|c| &c.host),
             timeouts: network.timeouts,
             listener: recording.clone(),
             whereabouts: Some(self.whereabouts.clone()),
@@ -150,14 +164,14 @@ impl Caller {
         // RFC 5321 §5.1: whoever has our name is us, whatever its address.
         let named = session.capabilities().name.trim_end_matches('.');
         if !network.allow_loopback && named.eq_ignore_ascii_case(&network.our_name) {
-            session.quit().await;
+            tokio::spawn(async move { session.quit().await });
             let text = format!("the server calls itself {}, as we do", network.our_name);
             return Err(Failure::new(Cause::Loop, text));
         }
         let facts = facts_of(&session);
         debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
             "tls_level" => %facts.tls_level);
-        let proof = reuse::proof(&session, address);
+        let proof = reuse::proof(&session, address, candidate.is_some_and(|c| c.authentic));
         Ok(Live {
             session,
             remote,

@@ -12,7 +12,13 @@ use posthaste_edge::session::Timeouts;
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::mailing::EightBit;
+use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::lookup::Lookup;
+use posthaste_mail::outcome::Failure;
+use posthaste_mail::policy::facts::MxFacts;
+use posthaste_mail::policy::proof::Proof;
+use posthaste_mail::policy::requirement::{Requirement, requirement};
+use posthaste_mail::policy::settings::Policies;
 use posthaste_mail::policy::{AddressUse, InForce};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
 
@@ -45,6 +51,8 @@ pub struct Network {
     /// `strict_8bit`.
     pub eight_bit: EightBit,
     pub unchunked: Unchunked,
+    /// `mx_auth`.
+    pub policies: Policies,
     /// What came of its deliveries' sessions.
     pub counters: Arc<Counters>,
 }
@@ -63,13 +71,23 @@ impl Network {
         })
     }
 
-    pub fn in_force(&self, address: IpAddr) -> InForce {
-        reuse::in_force(&self.local, self.families, address, self.is_own(address))
+    /// What a session with a host has to be like. `authentic`: the list it stands in is signed.
+    pub fn requirement(&self, authentic: bool, wish: TlsWish) -> Result<Requirement, Failure> {
+        let facts = MxFacts { authentic, ..MxFacts::none() };
+        requirement(&self.policies, &facts, wish)
+    }
+
+    /// The same judge sees sessions just made and those of the pool, by the rules of this moment.
+    pub fn in_force(&self, proof: &Proof, wish: TlsWish) -> InForce {
+        let Proof { address, authentic, .. } = *proof;
+        let is_own = self.is_own(address);
+        let address = reuse::address_use(&self.local, self.families, address, is_own);
+        InForce { address, requirement: self.requirement(authentic, wish) }
     }
 
     pub fn is_usable(&self, address: IpAddr) -> bool {
-        let rules = reuse::in_force(&self.local, self.families, address, false);
-        rules.address == AddressUse::Allowed
+        let usable = reuse::address_use(&self.local, self.families, address, false);
+        usable == AddressUse::Allowed
     }
 
     pub fn is_own(&self, address: IpAddr) -> bool {

@@ -10,13 +10,13 @@ use posthaste_edge::body::Body;
 use posthaste_edge::clock::Clock;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
-use posthaste_mail::attempt::ladder::TlsDemand;
 use posthaste_mail::attempt::mailing::{Mailing, is_unannounced, mailing};
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::ports::{Approach, Ports, Rest, Transacted};
 use posthaste_mail::envelope::{Envelope, Recipient};
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
+use posthaste_mail::policy::requirement::Requirement;
 use posthaste_mail::pool::PoolKey;
 use posthaste_mail::queue::record::JournalEntry;
 use posthaste_mail::route::addresses::HostAddresses;
@@ -63,6 +63,7 @@ impl RemotePorts {
             wire: Arc::clone(&network.wire),
             destination: key.destination.to_string(),
             id,
+            wish: tls,
             whereabouts: work.whereabouts,
             network,
             clock,
@@ -134,11 +135,15 @@ impl Approach for RemotePorts {
         found.unwrap_or_else(called_off)
     }
 
+    async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
+        self.caller.require(candidate)
+    }
+
     async fn connect(
         &mut self,
         candidate: Option<&Candidate>,
         address: IpAddr,
-        demand: TlsDemand,
+        requirement: &Requirement,
     ) -> Result<Live, Failure> {
         let host = candidate.map(|candidate| &candidate.host);
         let caller = &self.caller;
@@ -151,7 +156,7 @@ impl Approach for RemotePorts {
                 caller.record(remote.clone()).failed(&failure);
                 failure.at(remote)
             })?;
-            let reached = caller.reach(host, address, demand).await;
+            let reached = caller.reach(candidate, address, requirement).await;
             match &reached {
                 Ok(live) => dialling.reached(&live.remote.host),
                 Err(none) => dialling.failed(&none.failure),
@@ -198,7 +203,8 @@ impl Approach for RemotePorts {
 impl Ports for RemotePorts {
     async fn check_out(&mut self) -> Option<Live> {
         self.caller.whereabouts.enter(Phase::IdleSession);
-        let found = self.lender().lend(|address| self.caller.network.in_force(address)).await;
+        let found =
+            self.lender().lend(|proof| self.caller.network.in_force(proof, self.caller.wish)).await;
         let idle = *found?;
         let Idle { mut session, remote, facts, proof, .. } = idle;
         let Idle { opened, last_used, transactions, recording, .. } = idle;
@@ -362,6 +368,7 @@ mod tests {
     use posthaste_mail::attempt::addressee::addressees;
     use posthaste_mail::attempt::mailing::EightBit;
     use posthaste_mail::envelope::EnvelopeId;
+    use posthaste_mail::policy::settings::Policies;
     use posthaste_mail::queue::lease::Boot;
     use posthaste_mail::queue::ledger::Terms;
     use posthaste_mail::queue::record::{Accepted, BatchId};
@@ -426,6 +433,7 @@ mod tests {
             },
             eight_bit: EightBit::AsItIs,
             unchunked: Unchunked::default(),
+            policies: Policies::default(),
             pool_out: recorded.address.clone().recipient(),
             pool_in: recorded.address.clone().recipient(),
             counters: Arc::default(),
@@ -448,7 +456,7 @@ mod tests {
         let named = addressees(&work.recipients);
         let mut ports = RemotePorts::new(Arc::new(network), work, clock, silent());
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut live = ports.connect(None, address, TlsDemand::Opportunistic).await.unwrap();
+        let mut live = ports.connect(None, address, &Requirement::none()).await.unwrap();
         if fails {
             memory.break_down("no space is left");
         }

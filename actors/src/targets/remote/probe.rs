@@ -12,12 +12,12 @@ use posthaste_edge::clock::dice;
 use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::admin::finding::Finding;
-use posthaste_mail::attempt::ladder::TlsDemand;
 use posthaste_mail::attempt::ports::{Approach, Introduction, ProbePorts};
 use posthaste_mail::attempt::probe::probe;
-use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::Failure;
+use posthaste_mail::policy::requirement::Requirement;
 use posthaste_mail::route::addresses::HostAddresses;
 use posthaste_mail::route::mx::{Candidate, MxRecord};
 
@@ -47,6 +47,7 @@ pub fn begin(deps: &Deps, places: &Arc<Semaphore>, wish: Examine) -> Result<(), 
         whereabouts: Whereabouts::default(),
         wire: Arc::new(Wire::new(clock.clone())),
         destination: destination.to_string(),
+        wish: TlsWish::Unsaid,
         id: EnvelopeId::new(clock.now(), &mut dice()),
         log: log.clone(),
         network,
@@ -118,14 +119,17 @@ impl Approach for Glance {
         self.caller.network.addresses(host).await
     }
 
+    async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
+        self.caller.require(candidate)
+    }
+
     async fn connect(
         &mut self,
         candidate: Option<&Candidate>,
         address: IpAddr,
-        demand: TlsDemand,
+        requirement: &Requirement,
     ) -> Result<Live, Failure> {
-        let host = candidate.map(|candidate| &candidate.host);
-        let reached = self.caller.reach(host, address, demand).await;
+        let reached = self.caller.reach(candidate, address, requirement).await;
         let judged = match reached {
             Ok(live) => self.caller.judged(live).await,
             Err(none) => Err(none),

@@ -9,7 +9,6 @@ use posthaste_edge::dial::LocalAddresses;
 use posthaste_edge::dns::Families;
 use posthaste_edge::session::Session;
 use posthaste_mail::envelope::TlsWish;
-use posthaste_mail::level::MxLevel;
 use posthaste_mail::outcome::SessionFacts;
 use posthaste_mail::policy::proof::{Channel, Proof};
 use posthaste_mail::policy::{AddressUse, InForce, Levels, judge};
@@ -44,9 +43,9 @@ pub fn key(
 }
 
 /// What the session proved when it was opened.
-pub fn proof(session: &Session, address: IpAddr) -> Proof {
+pub fn proof(session: &Session, address: IpAddr, authentic: bool) -> Proof {
     let (local, channel) = (session.local_address(), channel(session));
-    Proof { address, local, mx_level: MxLevel::None, channel }
+    Proof { address, local, authentic, channel }
 }
 
 pub fn channel(session: &Session) -> Channel {
@@ -60,20 +59,19 @@ pub fn channel(session: &Session) -> Channel {
 }
 
 /// What holds now for sessions to this address.
-pub fn in_force(
+pub fn address_use(
     local: &LocalAddresses,
     families: Families,
     address: IpAddr,
     is_ours: bool,
-) -> InForce {
+) -> AddressUse {
     let other_family =
         families == Families::OnlyIpv4 && address.is_ipv6() || local.for_peer(address).is_err();
-    let address = match (is_ours, other_family) {
+    match (is_ours, other_family) {
         (true, _) => AddressUse::Ours,
         (false, true) => AddressUse::OtherFamily,
         (false, false) => AddressUse::Allowed,
-    };
-    InForce { address }
+    }
 }
 
 /// The pool as an attempt reaches it.
@@ -87,7 +85,7 @@ pub struct Lender<'a> {
 impl Lender<'_> {
     /// An idle session that passes today's policies and whose peer answers. One that does not is closed and leaves no trace in the
     /// attempt: its end says nothing of the host.
-    pub async fn lend(&self, in_force: impl Fn(IpAddr) -> InForce) -> Option<Box<Idle>> {
+    pub async fn lend(&self, in_force: impl Fn(&Proof) -> InForce) -> Option<Box<Idle>> {
         if !self.key.class.shares() {
             return None;
         }
@@ -96,7 +94,7 @@ impl Lender<'_> {
                 let found = tokio::time::timeout(POOL_LIMIT, self.claim()).await.ok()??;
                 // Its peer or its time was faster than we are: the next one.
                 let Some(mut idle) = found else { continue };
-                match judge(&idle.proof, in_force(idle.proof.address)) {
+                match judge(&idle.proof, in_force(&idle.proof)) {
                     Err(_) => self.give_back(idle, Wish::Part),
                     Ok(levels) if self.answers(&mut idle).await => {
                         idle.facts = at(levels, idle.facts);
@@ -154,6 +152,7 @@ mod tests {
     use tokio::sync::{mpsc, oneshot};
 
     use posthaste_edge::clock::Clock;
+    use posthaste_mail::policy::requirement::Requirement;
 
     use super::*;
     use crate::messages::pool::Claim;
@@ -244,7 +243,8 @@ mod tests {
             let mut key = crate::peer::key("a");
             key.class.tls = tls;
             let Place { check_out, check_in, .. } = self;
-            Lender { check_out, check_in, key: &key, now }.lend(|_| InForce { address }).await
+            let in_force = |_: &Proof| InForce { address, requirement: Ok(Requirement::none()) };
+            Lender { check_out, check_in, key: &key, now }.lend(in_force).await
         }
     }
 
@@ -345,7 +345,7 @@ mod tests {
         let v4 = LocalAddresses { v4: Some([192, 0, 2, 1].into()), v6: None };
         let all = LocalAddresses::default();
         let judged = |local, families, address: &str, is_ours| {
-            in_force(&local, families, address.parse().unwrap(), is_ours).address
+            address_use(&local, families, address.parse().unwrap(), is_ours)
         };
         let both = Families::Both;
         assert_eq!(judged(all, both, "2001:db8::1", false), AddressUse::Allowed);

@@ -11,6 +11,7 @@ use posthaste_edge::session::{TRANSACTION_LIMIT, Timeouts};
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::mailing::EightBit;
+use posthaste_mail::policy::settings::{Policies, RequireTls};
 use posthaste_mail::pool::Keeping;
 
 use crate::configuration::Reader;
@@ -28,10 +29,8 @@ pub struct RemoteSettings {
     pub eight_bit: EightBit,
     pub allow_loopback_mx: bool,
     pub allow_address_literal: bool,
-    /// "Syntax: requiretls_override boolean. Default: true". Without effect until REQUIRETLS is spoken.
-    pub requiretls_override: bool,
-    /// "Syntax: relaxed_requiretls boolean. Default: true". Without effect until REQUIRETLS is spoken.
-    pub relaxed_requiretls: bool,
+    /// `mx_auth`, `requiretls_override` and `relaxed_requiretls`.
+    pub policies: Policies,
     pub tls: ClientTls,
     pub limits: Option<SharedLimits>,
     pub debug: bool,
@@ -73,13 +72,14 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let allow_loopback_mx = block.boolean("allow_loopback_mx").or(false);
     let allow_address_literal = block.boolean("allow_address_literal").or(false);
     let debug = block.boolean("debug").or(globals.debug());
-    let requiretls_override = without_effect(&mut block, "requiretls_override");
-    let relaxed_requiretls = without_effect(&mut block, "relaxed_requiretls");
-    // A security rule that is not obeyed must not be accepted.
-    block.refused("mx_auth", "it is not supported in target.remote by this version");
+    // "Syntax: requiretls_override boolean. Default: true".
+    let may_be_waived = block.boolean("requiretls_override").or(true);
+    let relaxed = without_effect(&mut block, "relaxed_requiretls");
+    let mx_auth = block.group("mx_auth").optional();
     let limits = block.group("limits").optional();
     let tls_node = block.directive("tls_client").inherit(globals.tls_client()).optional();
     block.close();
+    let policies = mx_auth.map(|group| reader.mx_auth.read(&reader.reading(), &group));
     let limits = limits.map(|group| reader.limits.read(&reader.reading(), &group));
     let tls = client_tls(reader, node, tls_node)?;
     Some(RemoteSettings {
@@ -93,15 +93,17 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         eight_bit,
         allow_loopback_mx,
         allow_address_literal,
-        requiretls_override,
-        relaxed_requiretls,
+        policies: Policies {
+            requiretls: RequireTls { may_be_waived, relaxed },
+            ..policies.unwrap_or_default()
+        },
         tls,
         limits,
         debug,
     })
 }
 
-/// The directives about REQUIRETLS, default yes: read, so that a wrong value shows today and not with the version that obeys it.
+/// A directive about REQUIRETLS, default yes: read, so that a wrong value shows today and not with the version that obeys it.
 fn without_effect(block: &mut Block<'_>, name: &'static str) -> bool {
     let Some((value, at)) = block.boolean(name).placed() else { return true };
     let text = "has no effect: REQUIRETLS is neither offered nor used by this version";

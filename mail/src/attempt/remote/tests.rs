@@ -6,12 +6,15 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::address::{Mailbox, ReversePath};
-use crate::attempt::ladder::TlsDemand;
 use crate::attempt::ports::Approach;
 use crate::attempt::walk::literal;
 use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route};
+use crate::level::{MxLevel, TlsLevel};
 use crate::lookup::{Absence, Lookup};
 use crate::outcome::Remote;
+use crate::policy::facts::MxFacts;
+use crate::policy::requirement::{Demand, Requirement, Tls, requirement};
+use crate::policy::settings::{LocalPolicy, Policies};
 use crate::route::addresses::{Family, HostAddresses, Missing};
 use crate::route::mx::{Candidate, MxRecord};
 use crate::time::Timestamp;
@@ -90,6 +93,8 @@ pub struct World {
     pub dialled: Vec<IpAddr>,
     /// Names behind the hosts that were dialled.
     pub canonical: Vec<Domain>,
+    pub policies: Policies,
+    pub demanded: Vec<Tls>,
     pub transactions: Vec<usize>,
     pub outcomes: Vec<(u32, Outcome)>,
     pub released: Vec<Standing>,
@@ -126,6 +131,8 @@ impl Default for World {
             destination: DestinationKey::Domain(Domain::parse("example.org").unwrap()),
             dialled: vec![],
             canonical: vec![],
+            policies: Policies::default(),
+            demanded: vec![],
             transactions: vec![],
             outcomes: vec![],
             released: vec![],
@@ -186,12 +193,18 @@ impl Approach for World {
             ..HostAddresses::default()
         })
     }
+    async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
+        let authentic = candidate.is_some_and(|candidate| candidate.authentic);
+        let facts = MxFacts { authentic, ..MxFacts::none() };
+        requirement(&self.policies, &facts, TlsWish::Unsaid)
+    }
     async fn connect(
         &mut self,
         candidate: Option<&Candidate>,
         address: IpAddr,
-        _: TlsDemand,
+        requirement: &Requirement,
     ) -> Result<Line, Failure> {
+        self.demanded.push(requirement.tls.clone());
         self.dialled.push(address);
         let host = candidate.map_or_else(|| literal(address), |c| c.host.ascii().to_owned());
         self.canonical.extend(candidate.and_then(|c| c.canonical.clone()));
@@ -674,4 +687,26 @@ fn loops_and_senders_without_domain_need_no_network() {
     job.envelope.flags.hops = 0;
     job.envelope.from = ReversePath::Mailbox(Mailbox::parse("postmaster").unwrap());
     assert_eq!(refusal(&job, &rules).map(|f| (f.code, f.cause)), Some((501, Cause::BadSender)));
+}
+
+#[test]
+fn what_policies_demand_is_known_before_the_dial() {
+    let local = |min_tls, min_mx| Policies {
+        local: LocalPolicy { min_tls, min_mx },
+        dnssec: true,
+        ..Policies::default()
+    };
+    let encrypted = local(TlsLevel::Encrypted, MxLevel::None);
+    let world = World { policies: encrypted, ..two() }.run();
+    assert_eq!(world.code(), "delivered");
+    assert_eq!(world.demanded, [Tls::Encrypted(Demand::Local)]);
+    // A host that may not be used is not dialled, and waits for better times.
+    let signed = local(TlsLevel::None, MxLevel::Dnssec);
+    let world = World { policies: signed, ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.7.0", 0));
+    let failure = world.outcomes[0].1.failure().unwrap();
+    assert_eq!(failure.remote.as_ref().unwrap().host, "mx1.test");
+    let Lookup::Found { value, .. } = two().mx else { panic!() };
+    let mx = Lookup::Found { value, authentic: true, canonical: None };
+    assert_eq!(World { policies: signed, mx, ..two() }.run().code(), "delivered");
 }
