@@ -24,8 +24,8 @@ fn wait_for_reason(outbound: &Outbound, what: &str, reason: &str) -> Value {
 
 fn slow_retries(test: &str, remote: &str) -> Outbound {
     Outbound::start_with(test, &[], |config| {
-        config.queue = config.queue.replace("initial_retry_time 1s", "initial_retry_time 10m");
-        config.queue = config.queue.replace("max_retry_time 2s", "max_retry_time 10m");
+        config.queue = config.queue.replace("initial_retry_time 1s", "initial_retry_time 40m");
+        config.queue = config.queue.replace("max_retry_time 2s", "max_retry_time 40m");
         config.remote.push_str(remote);
     })
 }
@@ -55,6 +55,16 @@ fn a_message_says_what_it_waits_for() {
     let told = wait_for_reason(&outbound, &limited, "own-limit");
     assert!(told["text"].as_str().unwrap().contains("source sender.test of mx"), "{told}");
     assert_eq!(told["attempts"], 0);
+
+    // The domain says of the first of them what it says itself, also when that is far off; and how many are held.
+    let told = explained(&outbound, "later.test").remove(0);
+    assert_eq!(told["reason"], "retry", "{told}");
+    assert!(told["text"].as_str().unwrap().contains("mailbox busy"), "{told}");
+    assert_eq!((&told["site"]["waiting"], &told["site"]["held"]), (&2.into(), &1.into()));
+    outbound.daemon.said(&["queue", "hold", "--id", &id, "--reason", "the other one"]);
+    assert_eq!(explained(&outbound, "later.test")[0]["reason"], "held");
+    let told = explained(&outbound, "lively.test").remove(0);
+    assert_eq!((&told["reason"], &told["site"]["waiting"]), (&"own-limit".into(), &1.into()));
 
     let text = outbound.daemon.said(&["explain", &held]);
     assert!(text.contains("to change it") && text.contains("queue release"), "{text}");

@@ -23,6 +23,9 @@ pub fn explanation(page: &mut Page<'_>, told: &Explanation) -> io::Result<()> {
 fn facts(told: &Explanation) -> Vec<(&'static str, String)> {
     let Explanation { site, .. } = told;
     let mut waiting = site.waiting.to_string();
+    if site.held > 0 {
+        waiting.push_str(&format!(", {} of them held", site.held));
+    }
     if site.more_on_disk {
         waiting.push_str(" and more on disk");
     }

@@ -221,7 +221,8 @@ async fn explain(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<
         for queue in &desk.queues {
             let asked = ExplainDestination { destination: destination.clone() };
             match queue.destination.send(asked).await {
-                Ok(found) => told.extend(found),
+                Ok(Ok(found)) => told.extend(found),
+                Ok(Err(why)) => return Ok(Err(Fault::internal(why))),
                 Err(e) => return Ok(Err(Fault::internal(e.to_string()))),
             }
         }

@@ -90,7 +90,7 @@ pub struct ExplainDestination {
 }
 
 impl Message for ExplainDestination {
-    type Result = Option<Explanation>;
+    type Result = Result<Option<Explanation>, String>;
 }
 
 /// Admin -> Queue: change the matching batches. It is done to its end also when nobody waits for the answer.

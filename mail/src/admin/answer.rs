@@ -118,7 +118,7 @@ pub struct Explanation {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
     /// `delivering`, `awaiting`, `settling`, `held`, `undecided`, `retry`, `suspended`, `target-missing`, `draining`, `dead-site`,
-    /// `own-limit`, `window-full`, `silent-host`, `no-slot`, `turn`.
+    /// `own-limit`, `window-full`, `silent-host`, `no-slot`, `turn`, `idle`.
     pub reason: String,
     pub text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,8 +144,11 @@ pub struct SiteLine {
     pub window: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_until: Option<String>,
-    /// Batches that wait, in memory.
+    /// Batches that wait: of a destination all that were found on disk, of a message those that are near their turn.
     pub waiting: u64,
+    /// Of these, held by an operator.
+    #[serde(default)]
+    pub held: u64,
     pub more_on_disk: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_due: Option<String>,

@@ -65,6 +65,8 @@ pub enum Reason {
     },
     /// Nothing is in its way.
     Turn,
+    /// Nothing waits.
+    Idle,
 }
 
 impl Reason {
@@ -86,6 +88,7 @@ impl Reason {
             Reason::Silent => "silent-host",
             Reason::NoSlot { .. } => "no-slot",
             Reason::Turn => "turn",
+            Reason::Idle => "idle",
         }
     }
 
@@ -148,6 +151,7 @@ impl Reason {
             }
             Reason::NoSlot { slots } => format!("all {slots} slots of max_parallelism are taken"),
             Reason::Turn => "nothing is in its way: its turn comes".to_string(),
+            Reason::Idle => "nothing waits for it".to_string(),
         }
     }
 
@@ -177,7 +181,8 @@ impl Reason {
             | Reason::Draining
             | Reason::WindowFull { .. }
             | Reason::Silent
-            | Reason::Turn => None,
+            | Reason::Turn
+            | Reason::Idle => None,
         }
     }
 }

@@ -1,20 +1,24 @@
 //! Why a message, or all mail for a destination, does not move: what memory, disk and slots say together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 
-use posthaste_edge::spool::{SpoolError, Stored};
+use posthaste_edge::clock::Clock;
+use posthaste_edge::spool::{Spool, SpoolError, Stored};
 use posthaste_mail::admin::answer::{Explanation, SiteLine};
+use posthaste_mail::admin::request::Filter;
 use posthaste_mail::envelope::Route;
 use posthaste_mail::queue::reason::Reason;
-use posthaste_mail::queue::record::{BatchId, BatchRecord};
+use posthaste_mail::queue::record::{BatchId, BatchRecord, Hold};
 use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::admin::{ExplainDestination, ExplainMessage};
 use crate::targets::queue::QueueActor;
 use crate::targets::queue::flight::route_of;
+use crate::targets::queue::operator::{Found, page};
 
 impl Handler<ExplainMessage> for QueueActor {
     type Result = ResponseActFuture<Self, Result<Option<Vec<Explanation>>, String>>;
@@ -35,10 +39,69 @@ impl Handler<ExplainMessage> for QueueActor {
 }
 
 impl Handler<ExplainDestination> for QueueActor {
-    type Result = Option<Explanation>;
+    type Result = ResponseActFuture<Self, Result<Option<Explanation>, String>>;
 
     fn handle(&mut self, message: ExplainDestination, _: &mut Context<Self>) -> Self::Result {
-        self.explain_destination(&message.destination)
+        let ExplainDestination { destination } = message;
+        let (spool, clock) = (Arc::clone(&self.deps.spool), self.deps.clock.clone());
+        let filter = Filter { domain: Some(destination.to_string()), ..Filter::default() };
+        let read = self.deps.runtime.spawn_blocking(move || Stock::count(&*spool, &filter, &clock));
+        let read = async move {
+            let read = read.await.map_err(|e| e.to_string())?;
+            read.map_err(|e: SpoolError| e.to_string())
+        };
+        Box::pin(
+            read.into_actor(self)
+                .map(move |stock, queue, _| Ok(queue.explain_destination(&destination, &stock?))),
+        )
+    }
+}
+
+/// What is on disk for one destination.
+#[derive(Default)]
+struct Stock {
+    waiting: u64,
+    held: u64,
+    /// The one that is due first, of those that may be tried.
+    first: Option<(BatchId, BatchRecord, Route)>,
+    hold: Option<Hold>,
+    /// There are more messages than were looked at.
+    more: bool,
+}
+
+/// For counting what waits: an operator wants an answer now.
+const LONGEST_COUNT: Duration = Duration::from_secs(3);
+
+impl Stock {
+    fn count(spool: &dyn Spool, filter: &Filter, clock: &Clock) -> Result<Stock, SpoolError> {
+        let (mut stock, mut after, begun) = (Stock::default(), None, clock.now());
+        loop {
+            let found = page(spool, filter, after, clock.now())?;
+            for line in found.lines {
+                stock.add(line);
+            }
+            match found.next {
+                None => return Ok(stock),
+                Some(_) if clock.now().since(begun) > LONGEST_COUNT => {
+                    stock.more = true;
+                    return Ok(stock);
+                }
+                Some(next) => after = Some(next),
+            }
+        }
+    }
+
+    fn add(&mut self, found: Found) {
+        self.waiting += 1;
+        if let Some(hold) = &found.record.hold {
+            self.held += 1;
+            self.hold.get_or_insert_with(|| hold.clone());
+            return;
+        }
+        let earlier = |(_, first, _): &(BatchId, BatchRecord, Route)| first.due <= found.record.due;
+        if !self.first.as_ref().is_some_and(earlier) {
+            self.first = Some((found.batch, found.record, found.route));
+        }
     }
 }
 
@@ -66,31 +129,36 @@ impl QueueActor {
     }
 
     /// `None`: nothing waits for it here, and nothing is known of it.
-    fn explain_destination(&self, key: &DestinationKey) -> Option<Explanation> {
+    fn explain_destination(&self, key: &DestinationKey, stock: &Stock) -> Option<Explanation> {
         let now = self.deps.clock.now();
-        let (queued, site) = (self.state.agenda.queued(key), self.state.agenda.site(key, now));
-        if queued.waiting == 0 && !queued.more && !site.known {
+        let site = self.state.agenda.site(key, now);
+        if stock.waiting == 0 && !stock.more && !site.known {
             return None;
         }
-        let due = queued.next.is_some_and(|at| at <= now);
-        let reason = match self.obstacle(key, &self.deps.target_name, now) {
+        let in_the_way = self.state.agenda.obstacle(key, now);
+        let reason = match (in_the_way, &stock.first, &stock.hold) {
             // What stands in the way of all comes before what the next one waits for.
-            reason @ (Reason::Dead(_) | Reason::Silent | Reason::Suspended { .. }) => reason,
-            reason if due => reason,
-            _ => match queued.next {
-                Some(due) => Reason::Retry { attempts: 0, last: None, due },
-                None => match self.oldest_flight(key) {
-                    Some((attempt, since)) => Reason::Delivering { attempt, since },
-                    None => Reason::Turn,
-                },
-            },
+            (Some(dead @ Reason::Dead(_)), ..) => dead,
+            (_, Some((batch, record, envelope_route)), _) => {
+                let route = match &record.rerouted {
+                    Some(target) => Route::Rerouted { target: target.clone() },
+                    None => envelope_route.clone(),
+                };
+                self.reason(*batch, record, &route, now)
+            }
+            (_, None, Some(hold)) => Reason::Held(hold.clone()),
+            (Some(reason), None, None) => reason,
+            (None, None, None) => Reason::Idle,
         };
-        Some(self.explanation(&reason, &format!("--domain {key}"), key, now))
-    }
-
-    fn oldest_flight(&self, key: &DestinationKey) -> Option<(u32, Timestamp)> {
-        let flights = self.state.flights.values().filter(|flight| flight.destination == *key);
-        flights.min_by_key(|flight| flight.since).map(|flight| (flight.attempt, flight.since))
+        let told = self.explanation(&reason, &format!("--domain {key}"), key, now);
+        let site = SiteLine {
+            waiting: stock.waiting,
+            held: stock.held,
+            more_on_disk: stock.more,
+            next_due: stock.first.as_ref().map(|(_, record, _)| record.due.rfc3339()),
+            ..told.site
+        };
+        Some(Explanation { site, ..told })
     }
 
     fn reason(
@@ -176,6 +244,7 @@ impl QueueActor {
                 window: u64::from(site.site.window()),
                 dead_until: site.site.death(site.rules, now).map(|d| d.until.rfc3339()),
                 waiting: queued.waiting as u64,
+                held: 0,
                 more_on_disk: queued.more,
                 next_due: queued.next.map(Timestamp::rfc3339),
             },
