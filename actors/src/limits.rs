@@ -15,7 +15,7 @@ use posthaste_config::{GroupRef, Node, TopKind};
 use posthaste_edge::clock::Clock;
 use posthaste_mail::limit::{Held, Limits, Line, Scope, Wait, Who};
 use posthaste_mail::time::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::{sleep, timeout};
 
 use crate::reading::Reading;
@@ -35,7 +35,14 @@ struct Account {
     limits: Mutex<Limits>,
     /// Told to all who wait whenever somebody gives back: each waits for a key of its own.
     released: Notify,
+    /// The same with whose places they were, for queues.
+    freed: broadcast::Sender<Freed>,
 }
+
+/// Places that somebody has given back.
+pub type Freed = Arc<[(Scope, String)]>;
+/// Kept for a queue that is slow to hear; beyond, it is told that it missed some.
+const UNHEARD: usize = 1024;
 
 /// Leave to go on. Dropping it gives back, on every path.
 #[must_use = "dropping it gives the leave back"]
@@ -48,7 +55,9 @@ pub struct Permit {
 
 impl SharedLimits {
     pub fn new(limits: Limits) -> SharedLimits {
-        SharedLimits(Arc::new(Account { limits: Mutex::new(limits), released: Notify::new() }))
+        let (freed, _) = broadcast::channel(UNHEARD);
+        let limits = Mutex::new(limits);
+        SharedLimits(Arc::new(Account { limits, released: Notify::new(), freed }))
     }
 
     /// No limits at all.
@@ -56,18 +65,9 @@ impl SharedLimits {
         SharedLimits::new(Limits::new(Vec::new()))
     }
 
-    /// Says so whenever somebody has given back: at once, and what comes within `group` of that, once after it.
-    pub async fn tell_releases(&self, group: Duration, tell: impl Fn()) {
-        let mut released = Box::pin(self.0.released.notified());
-        released.as_mut().enable();
-        loop {
-            released.as_mut().await;
-            // Listens before it tells, so that none is missed meanwhile.
-            released.set(self.0.released.notified());
-            released.as_mut().enable();
-            tell();
-            sleep(group).await;
-        }
+    /// Places that are given back from now on.
+    pub fn freed(&self) -> broadcast::Receiver<Freed> {
+        self.0.freed.subscribe()
     }
 
     /// Clones are the same account.
@@ -135,8 +135,16 @@ impl Account {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
+            let freed = match self.account.freed.receiver_count() {
+                0 => Vec::new(),
+                _ => held.places(),
+            };
             self.account.limits().release(held);
             self.account.released.notify_waiters();
+            if !freed.is_empty() {
+                // Nobody may listen any more.
+                let _ = self.account.freed.send(freed.into());
+            }
         }
     }
 }

@@ -65,6 +65,18 @@ enum Key {
     Name(Arc<str>),
 }
 
+impl Held {
+    /// Whose places it holds: the scope, and the key as text (of `all` and of the null sender the empty one).
+    pub fn places(&self) -> Vec<(Scope, String)> {
+        let text = |key: &Key| match key {
+            Key::All => String::new(),
+            Key::Ip(ip) => ip.to_string(),
+            Key::Name(name) => name.to_string(),
+        };
+        self.slots.iter().map(|(scope, key)| (*scope, text(key))).collect()
+    }
+}
+
 impl Limits {
     /// All lines apply, several of one scope, too. Without lines everything is allowed.
     pub fn new(lines: Vec<Line>) -> Limits {

@@ -99,12 +99,14 @@ struct Flight {
     slow: bool,
     /// The limits it holds something of.
     lots: Vec<Lot>,
+    /// Where it had waited for leave.
+    from: Option<Lot>,
     told: Told,
 }
 
 impl Flight {
     fn new(key: DestinationKey, at: Timestamp, room: Room) -> Flight {
-        Flight { key, at, room, slow: false, lots: Vec::new(), told: None }
+        Flight { key, at, room, slow: false, lots: Vec::new(), from: None, told: None }
     }
 }
 
@@ -133,6 +135,8 @@ pub struct Agenda {
     silence: Silence,
     sites: Sites,
     parking: Parking,
+    /// Let go from a lot, and about to ask for leave.
+    asking: HashMap<BatchId, Lot>,
     known: HashMap<BatchId, Stage>,
     waiting: usize,
     /// Attempts that came to an end before the leases were known.
@@ -157,6 +161,7 @@ impl Agenda {
             silence: Silence::new(limits.silent),
             sites: Sites::new(limits.sites, MOST_SITES),
             parking: Parking::new(limits.parked),
+            asking: HashMap::new(),
             known: HashMap::new(),
             waiting: 0,
             landed_early: HashSet::new(),
@@ -185,9 +190,9 @@ impl Agenda {
         }
     }
 
-    /// What is newly known of sites, for a later life; no more than `most` at a time.
-    pub fn site_changes(&mut self, most: usize) -> Vec<(DestinationKey, Option<Site>)> {
-        self.sites.changes(most)
+    /// What is newly known of sites, for a later life.
+    pub fn site_changes(&mut self) -> Vec<(DestinationKey, Option<Site>)> {
+        self.sites.changes()
     }
 
     /// All leases are known.

@@ -31,9 +31,20 @@ impl fmt::Display for Lot {
     }
 }
 
+/// How long a lot is not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub began: Timestamp,
+    pub until: Timestamp,
+    pub for_a_place: bool,
+}
+
 #[derive(Debug)]
 struct Waiting {
+    began: Timestamp,
     until: Timestamp,
+    /// A place has to be given back first; else nothing helps before a token is due at `until`.
+    for_a_place: bool,
     parked: BTreeMap<Place, DestinationKey>,
 }
 
@@ -58,25 +69,27 @@ impl Parking {
         self.count == 0
     }
 
-    /// `false`: there is no room. `until` is when asking again makes sense, for all of the lot.
-    pub fn park(&mut self, lot: &Lot, place: Place, key: DestinationKey, until: Timestamp) -> bool {
+    /// `false`: there is no room. `wait` is how long asking again makes no sense, for all of the lot.
+    pub fn park(&mut self, lot: &Lot, place: Place, key: DestinationKey, wait: Wait) -> bool {
         if self.count >= self.most {
             return false;
         }
-        let fresh = || Waiting { until, parked: BTreeMap::new() };
+        let Wait { began, until, for_a_place } = wait;
+        let fresh = || Waiting { began, until, for_a_place, parked: BTreeMap::new() };
         let waiting = self.lots.entry(lot.clone()).or_insert_with(fresh);
         if waiting.parked.insert(place, key).is_none() {
             self.count += 1;
         }
-        self.set(lot, until);
+        self.set(lot, wait);
         true
     }
 
-    fn set(&mut self, lot: &Lot, until: Timestamp) {
+    fn set(&mut self, lot: &Lot, wait: Wait) {
         if let Some(waiting) = self.lots.get_mut(lot) {
             self.wheel.remove(&(waiting.until, lot.clone()));
-            waiting.until = until;
-            self.wheel.insert((until, lot.clone()));
+            (waiting.began, waiting.until) = (wait.began, wait.until);
+            waiting.for_a_place = wait.for_a_place;
+            self.wheel.insert((wait.until, lot.clone()));
         }
     }
 
@@ -92,7 +105,7 @@ impl Parking {
     }
 
     /// The first of a lot, to be tried now; the others not before `again`, unless something is heard.
-    pub fn first_of(&mut self, lot: &Lot, again: Timestamp) -> Option<(Place, DestinationKey)> {
+    pub fn first_of(&mut self, lot: &Lot, again: Wait) -> Option<(Place, DestinationKey)> {
         let (place, key) = self.lots.get(lot)?.parked.first_key_value()?;
         let first = (*place, key.clone());
         self.set(lot, again);
@@ -100,9 +113,22 @@ impl Parking {
         Some(first)
     }
 
-    /// A lot whose time has come.
+    /// A lot whose time has come. A clock that was set back makes no wait longer.
     pub fn due(&self, now: Timestamp) -> Option<Lot> {
-        self.wheel.first().filter(|(until, _)| *until <= now).map(|(_, lot)| lot.clone())
+        let (until, lot) = self.wheel.first()?;
+        let set_back = self.lots.get(lot).is_some_and(|waiting| now < waiting.began);
+        (*until <= now || set_back).then(|| lot.clone())
+    }
+
+    /// Does the lot wait for a place that somebody has to give back?
+    pub fn is_for_a_place(&self, lot: &Lot) -> bool {
+        self.lots.get(lot).is_some_and(|waiting| waiting.for_a_place)
+    }
+
+    /// All of them.
+    pub fn for_places(&self) -> Vec<Lot> {
+        let waiting = self.lots.iter().filter(|(_, waiting)| waiting.for_a_place);
+        waiting.map(|(lot, _)| lot.clone()).collect()
     }
 
     /// When the next lot is to be asked for.
@@ -113,11 +139,6 @@ impl Parking {
     /// Until when a lot waits.
     pub fn until(&self, lot: &Lot) -> Option<Timestamp> {
         self.lots.get(lot).map(|waiting| waiting.until)
-    }
-
-    /// Lots with how many wait in them, and until when.
-    pub fn lots(&self) -> impl Iterator<Item = (&Lot, usize, Timestamp)> {
-        self.lots.iter().map(|(lot, waiting)| (lot, waiting.parked.len(), waiting.until))
     }
 }
 
@@ -136,6 +157,10 @@ mod tests {
         (at(number.into()), BatchId { envelope, index: 0 })
     }
 
+    fn wait(until: u64) -> Wait {
+        Wait { began: at(40.min(until)), until: at(until), for_a_place: false }
+    }
+
     fn key() -> DestinationKey {
         DestinationKey::Unqualified
     }
@@ -145,15 +170,16 @@ mod tests {
         let mut parking = Parking::new(10);
         let lot = Lot::new("source a.test");
         for number in [3, 1, 2] {
-            assert!(parking.park(&lot, place(number), key(), at(50)));
+            assert!(parking.park(&lot, place(number), key(), wait(50)));
         }
         assert_eq!((parking.due(at(49)), parking.wakes()), (None, Some(at(50))));
         assert_eq!(parking.due(at(50)), Some(lot.clone()));
-        assert_eq!(parking.first_of(&lot, at(60)), Some((place(1), key())));
+        assert_eq!(parking.due(at(39)), Some(lot.clone())); // the clock was set back
+        assert_eq!(parking.first_of(&lot, wait(60)), Some((place(1), key())));
         assert_eq!((parking.due(at(50)), parking.wakes()), (None, Some(at(60))));
         parking.remove(&lot, place(2));
-        assert_eq!(parking.first_of(&lot, at(70)), Some((place(3), key())));
-        assert_eq!(parking.first_of(&lot, at(70)), None);
+        assert_eq!(parking.first_of(&lot, wait(70)), Some((place(3), key())));
+        assert_eq!(parking.first_of(&lot, wait(70)), None);
         assert!(parking.is_empty() && parking.wakes().is_none());
     }
 
@@ -162,9 +188,10 @@ mod tests {
         let mut parking = Parking::new(2);
         let (a, b) = (Lot::new("source a"), Lot::new("source b"));
         assert!(
-            parking.park(&a, place(1), key(), at(5)) && parking.park(&b, place(2), key(), at(4))
+            parking.park(&a, place(1), key(), wait(5))
+                && parking.park(&b, place(2), key(), wait(4))
         );
-        assert!(!parking.park(&b, place(3), key(), at(4)));
+        assert!(!parking.park(&b, place(3), key(), wait(4)));
         assert_eq!((parking.len(), parking.wakes()), (2, Some(at(4))));
         parking.remove(&b, place(2));
         parking.remove(&b, place(2));

@@ -119,6 +119,11 @@ impl Site {
         }
     }
 
+    /// Something went wrong with it, and nothing has gone well since: worth remembering.
+    pub fn is_troubled(&self) -> bool {
+        self.death.is_some() || self.cohorts > 0.0
+    }
+
     /// Attempts at once.
     pub fn window(&self) -> u32 {
         self.window

@@ -27,9 +27,24 @@ pub enum Gate {
 struct Entry {
     site: Site,
     busy: u32,
-    /// A limit of ours for this destination refused: not before this.
-    limited: Option<Timestamp>,
+    limited: Option<Limit>,
     number: u64,
+}
+
+/// A limit of ours for a destination has refused.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    began: Timestamp,
+    until: Timestamp,
+    /// A place has to be given back first; else a token is due at `until`, and nothing brings it sooner.
+    for_a_place: bool,
+}
+
+impl Limit {
+    /// Still in the way. A clock that was set back makes no wait longer.
+    fn holds(self, now: Timestamp) -> bool {
+        self.began <= now && now < self.until
+    }
 }
 
 #[derive(Debug)]
@@ -40,7 +55,7 @@ pub struct Sites {
     sites: HashMap<DestinationKey, Entry>,
     /// Those without an attempt, the longest unused first.
     idle: BTreeMap<u64, DestinationKey>,
-    /// Perhaps waiting for a limit of ours.
+    /// Perhaps waiting for a place in a limit of ours.
     limited: BTreeSet<DestinationKey>,
     /// Changed since it was last asked for.
     changed: BTreeSet<DestinationKey>,
@@ -75,8 +90,7 @@ impl Sites {
     pub fn gate(&self, key: &DestinationKey, now: Timestamp) -> Gate {
         let Some(entry) = self.sites.get(key) else { return Gate::Open };
         let dead = entry.site.death(self.rules, now).map(|death| death.until);
-        // A clock set back makes no wait longer than the limit named.
-        let limited = entry.limited.filter(|until| now < *until);
+        let limited = entry.limited.filter(|limit| limit.holds(now)).map(|limit| limit.until);
         match dead.max(limited) {
             Some(until) => Gate::Until(until),
             None if entry.busy >= entry.site.window() => Gate::Full,
@@ -108,8 +122,10 @@ impl Sites {
         if entry.limited.take().is_some() {
             self.limited.remove(key);
         }
+        let troubled = entry.site.is_troubled();
         entry.site.hear(feedback, entry.busy, self.rules, now);
-        if *feedback != Feedback::Nothing {
+        // What goes well is as good as unknown after a restart.
+        if troubled || entry.site.is_troubled() {
             self.changed.insert(key.clone());
         }
         if entry.busy == 0 {
@@ -117,24 +133,41 @@ impl Sites {
         }
     }
 
-    /// A limit of ours allows no attempt for this destination before `until`.
-    pub fn limit(&mut self, key: &DestinationKey, until: Timestamp, now: Timestamp) {
+    /// A limit of ours allows no attempt for this destination before `until`, or before a place is given back.
+    pub fn limit(
+        &mut self,
+        key: &DestinationKey,
+        until: Timestamp,
+        for_a_place: bool,
+        now: Timestamp,
+    ) {
         if !self.sites.contains_key(key) {
             self.open(key, Site::new(self.rules, now));
             self.rest(key);
         }
         if let Some(entry) = self.sites.get_mut(key) {
-            entry.limited = Some(until);
-            self.limited.insert(key.clone());
+            entry.limited = Some(Limit { began: now, until, for_a_place });
+            if for_a_place {
+                self.limited.insert(key.clone());
+            }
         }
     }
 
-    /// Limits that others share may have room: those that wait for one, to be looked at.
-    pub fn unlimit(&mut self) -> Vec<DestinationKey> {
+    /// Somebody has given a place of this destination back.
+    pub fn unlimit(&mut self, key: &DestinationKey) {
+        if self.limited.remove(key)
+            && let Some(entry) = self.sites.get_mut(key)
+        {
+            entry.limited.take_if(|limit| limit.for_a_place);
+        }
+    }
+
+    /// Places may have been given back anywhere: those that wait for one, to be looked at.
+    pub fn unlimit_all(&mut self) -> Vec<DestinationKey> {
         let limited = self.limited.iter().cloned().collect();
         for key in std::mem::take(&mut self.limited) {
             if let Some(entry) = self.sites.get_mut(&key) {
-                entry.limited = None;
+                entry.limited.take_if(|limit| limit.for_a_place);
             }
         }
         limited
@@ -165,9 +198,11 @@ impl Sites {
         if self.idle.len() > self.most
             && let Some((_, oldest)) = self.idle.pop_first()
         {
-            self.sites.remove(&oldest);
+            let gone = self.sites.remove(&oldest);
             self.limited.remove(&oldest);
-            self.changed.insert(oldest);
+            if gone.is_some_and(|entry| entry.site.is_troubled()) {
+                self.changed.insert(oldest);
+            }
         }
     }
 
@@ -175,7 +210,9 @@ impl Sites {
         if let Some(entry) = self.sites.remove(key) {
             self.idle.remove(&entry.number);
             self.limited.remove(key);
-            self.changed.insert(key.clone());
+            if entry.site.is_troubled() {
+                self.changed.insert(key.clone());
+            }
         }
     }
 
@@ -193,16 +230,11 @@ impl Sites {
         }
     }
 
-    /// What changed since the last call, for the disk; `None` for one that is forgotten. No more than `most` of it.
-    pub fn changes(&mut self, most: usize) -> Vec<(DestinationKey, Option<Site>)> {
-        let mut changes = Vec::new();
-        while changes.len() < most
-            && let Some(key) = self.changed.pop_first()
-        {
-            let site = self.sites.get(&key).map(|entry| entry.site.clone());
-            changes.push((key, site));
-        }
-        changes
+    /// What changed since the last call, for the disk; `None` for one that is forgotten.
+    pub fn changes(&mut self) -> Vec<(DestinationKey, Option<Site>)> {
+        let site = |key: &DestinationKey| self.sites.get(key).map(|entry| entry.site.clone());
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|key| (key.clone(), site(&key))).collect()
     }
 
     pub fn view(&self, key: &DestinationKey, now: Timestamp) -> View {
@@ -216,7 +248,7 @@ impl Sites {
                 rules,
             };
         };
-        let limited = entry.limited.filter(|until| now < *until);
+        let limited = entry.limited.filter(|limit| limit.holds(now)).map(|limit| limit.until);
         View { site: entry.site.clone(), busy: entry.busy, limited, known: true, rules }
     }
 
@@ -306,8 +338,16 @@ mod tests {
     #[test]
     fn a_limit_of_ours_ends_with_its_time_or_with_an_attempt() {
         let mut sites = Sites::new(RULES, 10);
-        sites.limit(&key("a"), at(20), at(0));
+        sites.limit(&key("a"), at(20), false, at(5));
         assert_eq!(sites.gate(&key("a"), at(19)), Gate::Until(at(20)));
+        // Places that are given back bring no token, and a clock set back no longer wait.
+        sites.unlimit(&key("a"));
+        assert!(sites.unlimit_all().is_empty());
+        assert_eq!(sites.gate(&key("a"), at(19)), Gate::Until(at(20)));
+        assert_eq!(sites.gate(&key("a"), at(4)), Gate::Open);
+        sites.limit(&key("b"), at(20), true, at(5));
+        sites.unlimit(&key("b"));
+        assert_eq!(sites.gate(&key("b"), at(6)), Gate::Open);
         assert_eq!(sites.gate(&key("a"), at(20)), Gate::Open);
         sites.begin(&key("a"), at(1));
         sites.end(&key("a"), &Feedback::Nothing, at(2));
@@ -336,8 +376,8 @@ mod tests {
     fn what_changed_outlives_the_process() {
         let mut sites = Sites::new(RULES, 10);
         kill(&mut sites, &key("a"), at(0));
-        let mut changes = sites.changes(10);
-        assert_eq!((changes.len(), sites.changes(10).len()), (1, 0));
+        let mut changes = sites.changes();
+        assert_eq!((changes.len(), sites.changes().len()), (1, 0));
         let (key, site) = changes.remove(0);
         let text = serde_json::to_string(&site).unwrap();
         let site: Option<Site> = serde_json::from_str(&text).unwrap();

@@ -3,10 +3,11 @@
 //! Who has no leave waits without a slot, a worker or a write to disk: with its destination, or parked by whose limit it is
 //! (`posthaste_mail::queue::parking`). The leave is held until the attempt is over.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, WrapFuture};
+use tokio::sync::broadcast::error::RecvError;
 
 use posthaste_mail::address::{Host, ReversePath};
 use posthaste_mail::envelope::Envelope;
@@ -14,13 +15,11 @@ use posthaste_mail::limit::{Scope, Wait, Who};
 use posthaste_mail::queue::agenda::{Limited, Refused};
 use posthaste_mail::queue::parking::Lot;
 use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::route::destination::DestinationKey;
 
-use crate::limits::{Permit, SharedLimits};
+use crate::limits::{Freed, Permit, SharedLimits};
 use crate::targets::queue::flight::{route_of, way_out};
 use crate::targets::queue::{Deps, QueueActor};
-
-/// Releases are told of in groups.
-const GROUP: Duration = Duration::from_millis(20);
 
 /// Leave to begin, and what else may have room because of it.
 #[derive(Default)]
@@ -75,26 +74,41 @@ fn who<'a>(envelope: &'a Envelope, destination: &'a str) -> Who<'a> {
 
 fn lot(target: &str, scope: Scope, who: &Who<'_>) -> Lot {
     let key = match scope {
-        Scope::Ip => who.ip.map(|ip| ip.to_string()),
-        Scope::Source => Some(who.source.unwrap_or("<>").to_string()),
-        Scope::All | Scope::Destination => None,
+        // As the account counts: whoever is unknown is this machine.
+        Scope::Ip => {
+            who.ip.map_or(IpAddr::from([127, 0, 0, 1]), |ip| ip.to_canonical()).to_string()
+        }
+        Scope::Source => who.source.unwrap_or_default().to_string(),
+        Scope::All | Scope::Destination => String::new(),
     };
-    Lot::new(&match key {
-        Some(key) => format!("{scope} {key} of {target}"),
-        None => format!("{scope} of {target}"),
+    lot_of(target, scope, &key)
+}
+
+/// By the key as the account knows it.
+fn lot_of(target: &str, scope: Scope, key: &str) -> Lot {
+    Lot::new(&match (scope, key) {
+        (Scope::All | Scope::Destination, _) => format!("{scope} of {target}"),
+        (Scope::Source, "") => format!("{scope} <> of {target}"),
+        (Scope::Ip | Scope::Source, key) => format!("{scope} {key} of {target}"),
     })
 }
 
-/// The accounts that batches of this queue may come under, each once.
-fn all_limits(deps: &Deps) -> impl Iterator<Item = &SharedLimits> {
+/// The accounts that batches of this queue may come under, by the targets that have them.
+fn all_limits(deps: &Deps) -> impl Iterator<Item = (&str, &SharedLimits)> {
+    let own = deps.limits.as_ref().map(|limits| (deps.target_name.as_str(), limits));
     let ways = deps.bounce.iter().flat_map(|ways| ways.ways.iter().flatten());
-    let others = ways.chain(deps.exits.iter()).filter_map(|way| way.limits.as_ref());
-    deps.limits.iter().chain(others)
+    let others = ways.chain(deps.exits.iter());
+    let others = others.filter_map(|way| Some((way.name.as_str(), way.limits.as_ref()?)));
+    own.into_iter().chain(others)
 }
 
-/// Limits -> Queue: somebody, perhaps of another queue, has given back.
+/// Limits -> Queue: places were given back, perhaps by another queue.
 struct Released {
     life: u64,
+    /// Targets that share the account.
+    targets: Arc<[String]>,
+    /// `None`: some were missed.
+    freed: Option<Freed>,
 }
 
 impl actix::Message for Released {
@@ -104,16 +118,26 @@ impl actix::Message for Released {
 impl QueueActor {
     /// Who shares limits with others hears of what they give back.
     pub(super) fn hear_of_limits(&self, ctx: &mut Context<Self>) {
-        let mut heard: Vec<SharedLimits> = Vec::new();
-        for limits in all_limits(&self.deps) {
-            if !heard.iter().any(|known| known.is(limits)) {
-                heard.push(limits.clone());
+        let mut accounts: Vec<(SharedLimits, Vec<String>)> = Vec::new();
+        for (target, limits) in all_limits(&self.deps) {
+            match accounts.iter_mut().find(|(known, _)| known.is(limits)) {
+                Some((_, targets)) if targets.iter().any(|known| known == target) => {}
+                Some((_, targets)) => targets.push(target.to_string()),
+                None => accounts.push((limits.clone(), vec![target.to_string()])),
             }
         }
-        for limits in heard {
-            let (me, life) = (ctx.address(), self.state.life);
+        for (limits, targets) in accounts {
+            let (me, life, targets) = (ctx.address(), self.state.life, Arc::from(targets));
+            let mut places = limits.freed();
             let hearing = async move {
-                limits.tell_releases(GROUP, || me.do_send(Released { life })).await;
+                loop {
+                    let freed = match places.recv().await {
+                        Ok(freed) => Some(freed),
+                        Err(RecvError::Lagged(_)) => None,
+                        Err(RecvError::Closed) => return,
+                    };
+                    me.do_send(Released { life, targets: Arc::clone(&targets), freed });
+                }
             };
             // It ends with this life of the actor.
             ctx.spawn(hearing.into_actor(self));
@@ -125,9 +149,27 @@ impl Handler<Released> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, message: Released, ctx: &mut Context<Self>) {
-        if message.life == self.state.life {
-            self.state.agenda.released(self.deps.clock.now());
-            self.pump(ctx);
+        if message.life != self.state.life {
+            return;
         }
+        let now = self.deps.clock.now();
+        let Some(freed) = message.freed else {
+            self.state.agenda.released_some(now);
+            return self.pump(ctx);
+        };
+        for (scope, key) in freed.iter() {
+            let destination = match scope {
+                Scope::Destination => DestinationKey::parse(key),
+                Scope::All | Scope::Ip | Scope::Source => None,
+            };
+            let lots: Vec<Lot> = match scope {
+                Scope::Destination => Vec::new(),
+                Scope::All | Scope::Ip | Scope::Source => {
+                    message.targets.iter().map(|target| lot_of(target, *scope, key)).collect()
+                }
+            };
+            self.state.agenda.released(destination.as_ref(), &lots, now);
+        }
+        self.pump(ctx);
     }
 }

@@ -13,8 +13,6 @@ use crate::targets::queue::QueueActor;
 
 /// Between two writes.
 const EVERY: Duration = Duration::from_secs(10);
-/// Changes in one write.
-const MOST: usize = 2_000;
 
 impl QueueActor {
     fn section(&self) -> String {
@@ -39,13 +37,13 @@ impl QueueActor {
     pub(super) fn remember_sites(&mut self, now: Timestamp) {
         let clock_was_set_back = self.state.remembered > now;
         if clock_was_set_back || now.since(self.state.remembered) >= EVERY {
-            self.remember_sites_now(now);
+            self.write_sites(now);
         }
     }
 
-    pub(super) fn remember_sites_now(&mut self, now: Timestamp) {
+    pub(super) fn write_sites(&mut self, now: Timestamp) {
         self.state.remembered = now;
-        let changes = self.state.agenda.site_changes(MOST);
+        let changes = self.state.agenda.site_changes();
         if changes.is_empty() {
             return;
         }

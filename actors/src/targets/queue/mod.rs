@@ -311,6 +311,9 @@ impl QueueActor {
             let answer = Answer::of(&report.outcomes);
             let feedback = Feedback::of(&report.outcomes);
             self.state.agenda.land(batch, answer, &feedback, self.deps.clock.now());
+            if self.state.draining && self.state.flights.is_empty() {
+                self.write_sites(self.deps.clock.now());
+            }
         }
     }
 
@@ -504,7 +507,7 @@ impl Handler<Drain> for QueueActor {
         for call_off in self.state.flights.values().filter_map(|flight| flight.call_off.as_ref()) {
             call_off.send_replace(true);
         }
-        self.remember_sites_now(self.deps.clock.now());
+        self.write_sites(self.deps.clock.now());
     }
 }
 

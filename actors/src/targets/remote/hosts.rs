@@ -15,8 +15,6 @@ use posthaste_mail::route::hosts::{Failing, Hosts, Leave};
 
 /// Between two writes.
 const EVERY: Duration = Duration::from_secs(10);
-/// Changes in one write.
-const MOST: usize = 2_000;
 
 pub struct HostMemory {
     hosts: Mutex<Hosts>,
@@ -96,7 +94,7 @@ impl HostMemory {
 
     /// Writes what has changed. Blocks on the disk.
     pub fn write(&self) -> Result<(), String> {
-        let changes = self.hosts().changes(MOST);
+        let changes = self.hosts().changes();
         if changes.is_empty() {
             return Ok(());
         }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{Agenda, Flight, GROUNDED_WAIT, Stage, Told};
-use crate::queue::parking::Lot;
+use crate::queue::parking::{Lot, Wait};
 use crate::queue::record::BatchId;
 use crate::queue::silence::Answer;
 use crate::queue::site::Feedback;
+use crate::queue::sites::Gate;
 use crate::queue::turns::Room;
 use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
@@ -33,6 +34,8 @@ pub enum Limited {
 
 /// Limits are asked again after this if nobody says before that something was given back.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Looked at in search of one that can ask.
+const MOST_LET_GO: usize = 64;
 
 /// Where an attempt is when its host is silent for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +75,9 @@ impl Agenda {
             }
             self.lines.remove(line, (at, batch));
             self.waiting -= 1;
-            self.known.insert(batch, Stage::Flying(Flight::new(key.clone(), at, room)));
+            let from = self.asking.remove(&batch);
+            let flight = Flight { from, ..Flight::new(key.clone(), at, room) };
+            self.known.insert(batch, Stage::Flying(flight));
             self.sites.begin(&key, now);
             match room {
                 Room::Patience => self.note_silence(&key, Some(batch), now),
@@ -144,12 +149,27 @@ impl Agenda {
         }
     }
 
-    /// Somebody has given back something of a limit that others share with us.
-    pub fn released(&mut self, now: Timestamp) {
-        let lots: Vec<Lot> = self.parking.lots().map(|(lot, ..)| lot.clone()).collect();
-        lots.iter().for_each(|lot| self.let_one_go(lot, now));
-        for key in self.sites.unlimit() {
+    /// Somebody has given back a place in limits that others share with us: those of a destination, and of these lots.
+    pub fn released(&mut self, key: Option<&DestinationKey>, lots: &[Lot], now: Timestamp) {
+        lots.iter().for_each(|lot| self.place_is_free(lot, now));
+        if let Some(key) = key {
+            self.sites.unlimit(key);
+            self.look_after_key(key, now);
+        }
+    }
+
+    /// Places have been given back, and nobody knows which.
+    pub fn released_some(&mut self, now: Timestamp) {
+        self.parking.for_places().iter().for_each(|lot| self.let_one_go(lot, now));
+        for key in self.sites.unlimit_all() {
             self.look_after_key(&key, now);
+        }
+    }
+
+    /// A place brings no token: who waits for one goes on waiting.
+    fn place_is_free(&mut self, lot: &Lot, now: Timestamp) {
+        if self.parking.is_for_a_place(lot) {
+            self.let_one_go(lot, now);
         }
     }
 
@@ -161,9 +181,17 @@ impl Agenda {
 
     /// The first of those that wait for this limit may ask.
     fn let_one_go(&mut self, lot: &Lot, now: Timestamp) {
-        if let Some(((at, batch), key)) = self.parking.first_of(lot, now.plus(ASK_AGAIN)) {
+        let again = Wait { began: now, until: now.plus(ASK_AGAIN), for_a_place: true };
+        for _ in 0..MOST_LET_GO {
+            let Some(((at, batch), key)) = self.parking.first_of(lot, again) else { return };
             self.known.remove(&batch);
             self.arrive(batch, at, &key, now);
+            // One that has to wait with its destination, or on disk, asks for nothing: the next one.
+            let waits = matches!(self.known.get(&batch), Some(Stage::Waiting { .. }));
+            if waits && self.sites.gate(&key, now) == Gate::Open {
+                self.asking.insert(batch, lot.clone());
+                return;
+            }
         }
     }
 
@@ -174,7 +202,15 @@ impl Agenda {
         }
         let Some(Stage::Flying(flight)) = self.known.remove(&batch) else { return };
         self.free(batch, &flight, false, &Feedback::Nothing, now);
-        let Flight { key, at, told, .. } = flight;
+        let Flight { key, at, told, from, .. } = flight;
+        // It had its turn at a limit and did not come to use it: the next one may.
+        let unused = |lot: &Lot| match &why {
+            Refused::Limited { by: Limited::Other(other), .. } => other != lot,
+            _ => true,
+        };
+        if let Some(lot) = from.filter(unused) {
+            self.let_one_go(&lot, now);
+        }
         match why {
             Refused::NotDue(due) => {
                 self.arrive(batch, told.map_or(due, |told| told.min(due)), &key, now);
@@ -189,19 +225,21 @@ impl Agenda {
             }
             Refused::Limited { by, until } => {
                 let at = told.map_or(at, |told| told.min(at));
+                let for_a_place = until.is_none();
                 let until = until.unwrap_or(now.plus(ASK_AGAIN));
+                let wait = Wait { began: now, until, for_a_place };
                 match by {
                     Limited::Other(lot)
-                        if self.parking.park(&lot, (at, batch), key.clone(), until) =>
+                        if self.parking.park(&lot, (at, batch), key.clone(), wait) =>
                     {
                         self.known.insert(batch, Stage::Parked { lot, at });
                         return;
                     }
                     // With its destination it waits no longer than it takes to find room for itself.
                     Limited::Other(_) => {
-                        self.sites.limit(&key, until.min(now.plus(ASK_AGAIN)), now);
+                        self.sites.limit(&key, until.min(now.plus(ASK_AGAIN)), true, now);
                     }
-                    Limited::Destination => self.sites.limit(&key, until, now),
+                    Limited::Destination => self.sites.limit(&key, until, for_a_place, now),
                 }
                 self.arrive(batch, at, &key, now);
                 self.look_after_key(&key, now);
@@ -254,7 +292,7 @@ impl Agenda {
         self.silence.end(key, batch);
         self.sites.end(key, feedback, now);
         self.look_after_key(key, now);
-        flight.lots.iter().for_each(|lot| self.let_one_go(lot, now));
+        flight.lots.iter().for_each(|lot| self.place_is_free(lot, now));
     }
 
     /// The end is written down. Where the batch goes on, if it does, is told by `next`.

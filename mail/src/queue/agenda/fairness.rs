@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::envelope::EnvelopeId;
+use crate::queue::parking::Lot;
 use crate::queue::silence::Answer;
 use crate::queue::site::Feedback;
 
@@ -267,4 +268,61 @@ fn peers_that_fall_silent_in_a_session_leave_the_slots_to_others() {
     let next = disk.agenda.take_off(Room::Slot, later).unwrap().0;
     let verdict = disk.agenda.waits_long(next, Within::Session, false, later);
     assert_eq!(verdict, Patience::Stay);
+}
+
+/// Takes the next batch, which is refused by a limit of everything.
+fn parked(agenda: &mut Agenda, until: Option<Timestamp>) -> DestinationKey {
+    let (batch, key) = agenda.take_off(Room::Slot, NOW).unwrap();
+    let by = Limited::Other(Lot::new("all"));
+    agenda.refuse(batch, Refused::Limited { by, until }, NOW);
+    key
+}
+
+#[test]
+fn who_waits_for_two_limits_keeps_nobody_from_one_of_them() {
+    // Fifty destinations with two batches each, and one more at the end.
+    let mut disk = Disk::of((0..50).chain(0..50).chain([99]));
+    disk.read_all();
+    let agenda = &mut disk.agenda;
+    let (first, _) = agenda.take_off(Room::Slot, NOW).unwrap();
+    agenda.granted(first, vec![Lot::new("all")], NOW);
+    for _ in 0..100 {
+        parked(agenda, None);
+    }
+    assert_eq!(agenda.take_off(Room::Slot, NOW), None);
+    assert_eq!(agenda.census().parked, 100);
+    // A place is free, and each of the fifty finds no room for its destination: the next one asks at once.
+    let hour = NOW.plus(Duration::from_secs(3600));
+    agenda.land(first, Answer::Heard, &Feedback::Good, NOW);
+    let mut asked = 0;
+    loop {
+        let (batch, at) = agenda.take_off(Room::Slot, NOW).unwrap();
+        if at == key(99) {
+            break;
+        }
+        asked += 1;
+        let by = Limited::Destination;
+        agenda.refuse(batch, Refused::Limited { by, until: Some(hour) }, NOW);
+    }
+    // One of each was asked, not both.
+    assert!(asked <= 51, "{asked}");
+}
+
+#[test]
+fn a_place_that_is_given_back_wakes_nobody_who_waits_for_a_token() {
+    let mut disk = Disk::of(0..3);
+    disk.read_all();
+    let agenda = &mut disk.agenda;
+    let (first, _) = agenda.take_off(Room::Slot, NOW).unwrap();
+    agenda.granted(first, vec![Lot::new("all")], NOW);
+    let hour = NOW.plus(Duration::from_secs(3600));
+    parked(agenda, Some(hour));
+    parked(agenda, Some(hour));
+    agenda.land(first, Answer::Heard, &Feedback::Good, NOW);
+    agenda.released_some(NOW);
+    assert_eq!(agenda.take_off(Room::Slot, NOW), None);
+    let (second, _) = agenda.take_off(Room::Slot, hour).unwrap();
+    assert_eq!(agenda.take_off(Room::Slot, hour), None); // one at a time
+    agenda.granted(second, vec![Lot::new("all")], hour);
+    assert!(agenda.take_off(Room::Slot, hour).is_some());
 }

@@ -292,7 +292,7 @@ impl World {
             Step::TakeOff => drop(self.take_off()),
             Step::Lease { which, fault } => self.lease(which.into(), fault),
             Step::Limit { which, source, seconds } => self.limit(which.into(), source, seconds),
-            Step::Released => self.agenda.released(self.now),
+            Step::Released => self.agenda.released_some(self.now),
             Step::Slow { which, within } => self.slow(which.into(), within),
             Step::Finish { which, ends } => self.finish(which.into(), ends),
             Step::Settle => self.settle(),

@@ -48,6 +48,7 @@ impl Agenda {
     }
 
     pub(super) fn evict(&mut self, line: LineId, place: Place, now: Timestamp) {
+        self.asking.remove(&place.1);
         self.lines.remove(line, place);
         self.known.remove(&place.1);
         self.waiting -= 1;
@@ -107,6 +108,7 @@ impl Agenda {
 
     /// The schedule has it at another place now, or not at all.
     pub(super) fn drop_waiting(&mut self, batch: BatchId, now: Timestamp) {
+        self.asking.remove(&batch);
         match self.known.get(&batch) {
             Some(Stage::Waiting { line, at }) => {
                 let (line, at) = (*line, *at);
