@@ -11,6 +11,7 @@
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
 //! - `policy`: what is demanded of a session before mail goes over it.
+//! - `tlsa`, `certificate`: what DANE demands of a host, and what its certificate proved.
 //! - `pool`: which sessions are kept, for whom, and how long.
 //! - `limit`: how often and how many at once, by client, sender and destination.
 //! - `outcome`, `status`, `level`: what came of it.
@@ -29,6 +30,7 @@ pub mod address;
 pub mod admin;
 pub mod attempt;
 pub mod bounce;
+pub mod certificate;
 pub mod dice;
 pub mod envelope;
 pub mod header;
@@ -45,5 +47,6 @@ pub mod route;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod tlsa;
 pub mod trace;
 pub mod wire;

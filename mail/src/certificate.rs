@@ -1,0 +1,89 @@
+//! What a certificate proved, or why it proved nothing.
+
+use std::fmt;
+
+use crate::address::Domain;
+use crate::tlsa::record::TlsaRecord;
+
+/// Why a certificate was not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistrust {
+    pub reason: Reason,
+    /// As the TLS library says it.
+    pub text: String,
+}
+
+impl fmt::Display for Mistrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The kinds that reports tell apart (RFC 8460 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Expired,
+    /// It carries none of the names it should.
+    NameMismatch,
+    /// Its chain leads to nobody who is trusted.
+    NotTrusted,
+    /// No TLSA record matches.
+    NoRecordMatches,
+    /// Weak keys, bad signatures, and the rest.
+    Other,
+}
+
+impl Reason {
+    /// RFC 8460 §4.3.2: the result types of failed validation.
+    pub fn result_type(self) -> &'static str {
+        match self {
+            Reason::Expired => "certificate-expired",
+            Reason::NameMismatch => "certificate-host-mismatch",
+            Reason::NotTrusted => "certificate-not-trusted",
+            Reason::NoRecordMatches | Reason::Other => "validation-failure",
+        }
+    }
+}
+
+/// How a certificate was proven by DANE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaneMatch {
+    pub record: TlsaRecord,
+    /// Of what matched, counted from the leaf.
+    pub depth: u32,
+    /// The name that the leaf had to carry; none is looked at for DANE-EE (RFC 7672 §3.1.1).
+    pub name: Option<Domain>,
+}
+
+impl fmt::Display for DaneMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TlsaRecord { usage, selector, matching, .. } = self.record;
+        write!(f, "TLSA {usage} {selector} {matching} at depth {}", self.depth)?;
+        match &self.name {
+            Some(name) => write!(f, " for {name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_the_types_of_reports() {
+        assert_eq!(Reason::Expired.result_type(), "certificate-expired");
+        assert_eq!(Reason::NameMismatch.result_type(), "certificate-host-mismatch");
+        assert_eq!(Reason::NotTrusted.result_type(), "certificate-not-trusted");
+        assert_eq!(Reason::NoRecordMatches.result_type(), "validation-failure");
+        assert_eq!(Reason::Other.result_type(), "validation-failure");
+    }
+
+    #[test]
+    fn a_match_is_told_in_one_line() {
+        let record = TlsaRecord { usage: 2, selector: 0, matching: 1, data: vec![7; 32] };
+        let name = Domain::parse("mx.test").ok();
+        let found = DaneMatch { record, depth: 1, name };
+        assert_eq!(found.to_string(), "TLSA 2 0 1 at depth 1 for mx.test");
+    }
+}
