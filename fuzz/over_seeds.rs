@@ -17,6 +17,8 @@ use posthaste_mail::dice::Dice;
 mod client;
 #[path = "bodies/reply.rs"]
 mod reply;
+#[path = "bodies/tlsa.rs"]
+mod tlsa;
 
 const LONGEST: usize = 4096;
 
@@ -28,6 +30,11 @@ fn replies_do_not_depend_on_the_cut() {
 #[test]
 fn fates_follow_from_what_was_said() {
     over("client", 20_000, client::run);
+}
+
+#[test]
+fn demands_follow_from_what_was_found() {
+    over("tlsa", 10_000, tlsa::run);
 }
 
 fn over(target: &str, rounds: usize, run: fn(&[u8])) {
