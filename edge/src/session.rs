@@ -30,7 +30,7 @@ use posthaste_mail::wire::reply::{Reply, ReplyParser};
 
 use crate::body::Body;
 use crate::fault;
-use crate::tls::{ClientTls, TlsFacts, TlsStream};
+use crate::tls::{ClientTls, Demand, TlsFacts, TlsStream};
 use crate::whereabouts::Whereabouts;
 
 pub use listener::Listener;
@@ -212,7 +212,8 @@ impl Session {
             return Err(Failure::new(Cause::Internal, "TLS is on already"));
         };
         let limit = self.timeouts.command;
-        match timeout(limit, how.tls.handshake(tcp, how.host)).await {
+        let handshake = how.tls.handshake(tcp, how.host, Demand::Opportunistic);
+        match timeout(limit, handshake).await {
             Err(_) => Err(timed_out(Stage::StartTls, limit)),
             Ok(Err(e)) if e.local => Err(Failure::new(Cause::Internal, format!("TLS: {e}"))),
             Ok(Err(e)) => {

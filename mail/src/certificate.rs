@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::address::Domain;
 use crate::tlsa::record::TlsaRecord;
 
 /// Why a certificate was not believed.
@@ -51,8 +50,8 @@ pub struct DaneMatch {
     pub record: TlsaRecord,
     /// Of what matched, counted from the leaf.
     pub depth: u32,
-    /// The name that the leaf had to carry; none is looked at for DANE-EE (RFC 7672 §3.1.1).
-    pub name: Option<Domain>,
+    /// The name in the leaf that fits one of those it may carry; none is looked at for DANE-EE (RFC 7672 §3.1.1).
+    pub name: Option<String>,
 }
 
 impl fmt::Display for DaneMatch {
@@ -62,6 +61,28 @@ impl fmt::Display for DaneMatch {
         match &self.name {
             Some(name) => write!(f, " for {name}"),
             None => Ok(()),
+        }
+    }
+}
+
+/// What a session's certificate is worth by DANE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DaneVerdict {
+    /// No records were in force.
+    NotAsked,
+    /// None of the records could be used after all: the certificate proves nothing by them.
+    NoneUsable,
+    Matched(DaneMatch),
+    Refused(Mistrust),
+}
+
+impl fmt::Display for DaneVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaneVerdict::NotAsked => f.write_str("no TLSA in force"),
+            DaneVerdict::NoneUsable => f.write_str("no TLSA record is usable"),
+            DaneVerdict::Matched(found) => write!(f, "matches {found}"),
+            DaneVerdict::Refused(why) => write!(f, "TLSA not matched: {why}"),
         }
     }
 }
@@ -82,8 +103,7 @@ mod tests {
     #[test]
     fn a_match_is_told_in_one_line() {
         let record = TlsaRecord { usage: 2, selector: 0, matching: 1, data: vec![7; 32] };
-        let name = Domain::parse("mx.test").ok();
-        let found = DaneMatch { record, depth: 1, name };
-        assert_eq!(found.to_string(), "TLSA 2 0 1 at depth 1 for mx.test");
+        let found = DaneMatch { record, depth: 1, name: Some("*.example.test".to_string()) };
+        assert_eq!(found.to_string(), "TLSA 2 0 1 at depth 1 for *.example.test");
     }
 }

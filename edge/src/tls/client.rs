@@ -1,38 +1,42 @@
-//! The client side: opportunistic sessions to mail exchangers.
+//! The client side: one handshake that accepts any certificate, by the rules of what is demanded, and its verdicts.
 
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
 use openssl::ssl::{
     Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
     SslVersion,
 };
-use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::X509;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use posthaste_mail::address::Domain;
+use posthaste_mail::certificate::{DaneVerdict, Mistrust};
+use posthaste_mail::tlsa::record::TlsaRecord;
 
-use super::TlsStream;
+use super::roots::{AUTH_LEVEL, Files, Roots, name_rules};
+use super::verdict::{self, TlsFacts};
+use super::{TlsStream, dane};
 
-/// What a handshake showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFacts {
-    pub version: String,
-    pub cipher: String,
-    /// The chain leads to a trusted root and the certificate names the host: `Ok`, or the reason why not.
-    pub pkix: Result<(), String>,
-}
-
-impl fmt::Display for TlsFacts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}, ", self.version, self.cipher)?;
-        match &self.pkix {
-            Ok(()) => f.write_str("certificate proven"),
-            Err(why) => write!(f, "certificate not proven: {why}"),
-        }
-    }
+/// What is going to be asked of the certificate, and so what the handshake may offer. Whether it is fulfilled is for the policies to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand<'a> {
+    /// Nothing. Any TLS is better than none: old versions and small keys are taken (RFC 7435 §3), modern servers still land on TLS 1.3.
+    Opportunistic,
+    /// A chain to a trusted root, and the host's name: an enforced MTA-STS policy, REQUIRETLS, a local minimum. TLS 1.2 at least.
+    Pkix,
+    /// A match with one of these usable records. TLS 1.2 at least.
+    Dane {
+        /// SNI, and the first name a certificate may carry.
+        base: &'a Domain,
+        /// The others.
+        names: &'a [Domain],
+        records: &'a [TlsaRecord],
+    },
 }
 
 /// The handshake failed; the reason as the library gives it.
@@ -49,86 +53,174 @@ impl fmt::Display for HandshakeError {
     }
 }
 
-/// Contexts made once and shared by all sessions of a target.
-#[derive(Clone, Debug)]
-pub struct ClientTls {
-    opportunistic: Arc<SslContext>,
+/// Contexts made once and shared by all sessions of a target, one for each class of demands.
+#[derive(Clone)]
+pub struct ClientTls(Arc<Contexts>);
+
+struct Contexts {
+    opportunistic: SslContext,
+    pkix: SslContext,
+    /// It has no roots: the records alone say whom to believe.
+    dane: SslContext,
+    roots: Roots,
 }
 
 impl ClientTls {
     /// `roots`: PEM files in place of the system's store. Reads files: call it at start.
     pub fn new(roots: &[&Path]) -> Result<ClientTls, String> {
-        let context = opportunistic(roots).map_err(|e| e.to_string())?;
-        Ok(ClientTls { opportunistic: Arc::new(context) })
+        let files = Files::new(roots);
+        let said = |e: ErrorStack| e.to_string();
+        let mut opportunistic = any_tls().map_err(said)?;
+        files.load(&mut opportunistic)?;
+        let opportunistic = opportunistic.build();
+        let mut pkix = sound_tls().map_err(said)?;
+        files.load(&mut pkix)?;
+        let mut dane = sound_tls().map_err(said)?;
+        dane::enable(&mut dane).map_err(said)?;
+        let roots = Roots::of(&opportunistic);
+        let (pkix, dane) = (pkix.build(), dane.build());
+        Ok(ClientTls(Arc::new(Contexts { opportunistic, pkix, dane, roots })))
     }
 
-    /// One handshake that accepts any certificate. `host` is sent as SNI and is the name the certificate has to carry to be proven.
+    /// One handshake that accepts any certificate. `host` is the exchanger: the name that PKIX wants, and SNI unless DANE has its own.
     pub async fn handshake<S>(
         &self,
         stream: S,
         host: Option<&Domain>,
+        demand: Demand<'_>,
     ) -> Result<(TlsStream<S>, TlsFacts), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let ours =
-            |e: openssl::error::ErrorStack| HandshakeError { text: e.to_string(), local: true };
-        let mut ssl = Ssl::new(&self.opportunistic).map_err(ours)?;
-        if let Some(host) = host {
-            // RFC 7672 §8.1, RFC 8461 §7.1: SNI is the name of the exchanger; addresses have none (RFC 6066 §3).
-            ssl.set_hostname(host.ascii()).map_err(ours)?;
-            let param = ssl.param_mut();
-            // RFC 8461 §4.1: a DNS-ID, not the common name; RFC 6125 §6.4.3: a wildcard is a whole label.
-            param.set_hostflags(
-                X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT,
-            );
-            param.set_host(host.ascii()).map_err(ours)?;
-        }
+        let ours = |e: ErrorStack| HandshakeError { text: e.to_string(), local: true };
+        let (ssl, asked) = self.session(host, demand).map_err(ours)?;
         let mut tls = TlsStream::new(ssl, stream).map_err(ours)?;
         Pin::new(&mut tls)
             .connect()
             .await
             .map_err(|e| HandshakeError { text: reason(&e), local: false })?;
-        let facts = facts(&tls, host.is_some());
+        let facts = self.facts(&tls, host, asked);
         Ok((tls, facts))
+    }
+
+    fn session(
+        &self,
+        host: Option<&Domain>,
+        demand: Demand<'_>,
+    ) -> Result<(Ssl, Asked), ErrorStack> {
+        let contexts = &self.0;
+        match demand {
+            Demand::Opportunistic => Ok((named(&contexts.opportunistic, host)?, Asked::Pkix)),
+            Demand::Pkix => Ok((proving(&contexts.pkix, host)?, Asked::Pkix)),
+            Demand::Dane { base, names, records } => {
+                let mut ssl = Ssl::new(&contexts.dane)?;
+                match dane::prepare(&mut ssl, base, names, records)? {
+                    // Without any record the engine would have nothing to say, and something else has to be found out.
+                    0 => Ok((proving(&contexts.pkix, host)?, Asked::DaneInVain)),
+                    _ => Ok((ssl, Asked::Dane)),
+                }
+            }
+        }
+    }
+
+    fn facts<S>(&self, tls: &TlsStream<S>, host: Option<&Domain>, asked: Asked) -> TlsFacts {
+        let ssl = tls.ssl();
+        let pkix = match (host, asked) {
+            (None, _) => Err(verdict::other("an address has no name to prove")),
+            (Some(_), Asked::Pkix | Asked::DaneInVain) => verdict::of_handshake(ssl),
+            (Some(host), Asked::Dane) => self.0.roots.judge(ssl, host),
+        };
+        let dane = match asked {
+            Asked::Pkix => DaneVerdict::NotAsked,
+            Asked::DaneInVain => DaneVerdict::NoneUsable,
+            Asked::Dane => by_dane(verdict::of_handshake(ssl), || dane::matched(ssl)),
+        };
+        TlsFacts::new(ssl, pkix, dane)
     }
 }
 
-/// Any TLS is better than none where nothing demands more: old versions and small keys are taken (RFC 7435 §3), modern servers still
-/// land on TLS 1.3.
-fn opportunistic(roots: &[&Path]) -> Result<SslContext, Box<dyn std::error::Error>> {
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTls")
+    }
+}
+
+/// Whether the library can read the certificate or key that a record without digest consists of. That it consists of nothing else is known
+/// from the record's usability.
+pub fn decodes(record: &TlsaRecord) -> bool {
+    let decodes = match record.is_of_certificate() {
+        true => {
+            X509::from_der(&record.data).and_then(|certificate| certificate.public_key()).is_ok()
+        }
+        false => PKey::public_key_from_der(&record.data).is_ok(),
+    };
+    drop(ErrorStack::get());
+    decodes
+}
+
+/// What the verdict of the handshake is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Pkix,
+    Dane,
+    DaneInVain,
+}
+
+fn by_dane(
+    verdict: Result<(), Mistrust>,
+    matched: impl FnOnce() -> Option<posthaste_mail::certificate::DaneMatch>,
+) -> DaneVerdict {
+    match verdict {
+        Err(why) => DaneVerdict::Refused(why),
+        Ok(()) => match matched() {
+            Some(found) => DaneVerdict::Matched(found),
+            None => DaneVerdict::Refused(verdict::other("the library does not say what matched")),
+        },
+    }
+}
+
+fn proving(context: &SslContext, host: Option<&Domain>) -> Result<Ssl, ErrorStack> {
+    let mut ssl = named(context, host)?;
+    ssl.param_mut().set_auth_level(AUTH_LEVEL);
+    Ok(ssl)
+}
+
+fn named(context: &SslContext, host: Option<&Domain>) -> Result<Ssl, ErrorStack> {
+    let mut ssl = Ssl::new(context)?;
+    if let Some(host) = host {
+        // RFC 8461 §7.1: SNI is the name of the exchanger; addresses have none (RFC 6066 §3).
+        ssl.set_hostname(host.ascii())?;
+        let param = ssl.param_mut();
+        param.set_hostflags(name_rules());
+        param.set_host(host.ascii())?;
+    }
+    Ok(ssl)
+}
+
+fn any_tls() -> Result<SslContextBuilder, ErrorStack> {
+    let mut builder = base(SslVersion::TLS1)?;
+    builder.set_cipher_list("DEFAULT:@SECLEVEL=0")?;
+    builder.set_security_level(0);
+    // Servers without RFC 5746 exist; there is nothing to renegotiate here.
+    builder.set_options(SslOptions::from_bits_retain(0x4));
+    Ok(builder)
+}
+
+/// Level 1: a key that DANE pins should not be refused for its size, when the alternative is that no mail is delivered.
+fn sound_tls() -> Result<SslContextBuilder, ErrorStack> {
+    let mut builder = base(SslVersion::TLS1_2)?;
+    builder.set_cipher_list("DEFAULT:@SECLEVEL=1")?;
+    builder.set_security_level(1);
+    Ok(builder)
+}
+
+/// RFC 7672 §3.1.1 and plain sense: every session is judged by its own handshake, so none is resumed.
+fn base(oldest: SslVersion) -> Result<SslContextBuilder, ErrorStack> {
     let mut builder = SslContextBuilder::new(SslMethod::tls_client())?;
     builder.set_verify(SslVerifyMode::NONE);
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);
-    builder.set_cipher_list("DEFAULT:@SECLEVEL=0")?;
-    builder.set_security_level(0);
-    builder.set_min_proto_version(Some(SslVersion::TLS1))?;
-    // Servers without RFC 5746 exist; there is nothing to renegotiate here.
-    builder.set_options(SslOptions::from_bits_retain(0x4));
-    if roots.is_empty() {
-        builder.set_default_verify_paths()?;
-    }
-    for file in roots {
-        builder.set_ca_file(file).map_err(|e| format!("reading {}: {e}", file.display()))?;
-    }
-    Ok(builder.build())
-}
-
-fn facts<S>(tls: &TlsStream<S>, named: bool) -> TlsFacts {
-    let ssl = tls.ssl();
-    let verdict = ssl.verify_result();
-    let pkix = if !named {
-        Err("an address has no name to prove".to_string())
-    } else if verdict == openssl::x509::X509VerifyResult::OK {
-        Ok(())
-    } else {
-        Err(verdict.error_string().to_string())
-    };
-    TlsFacts {
-        version: ssl.version_str().to_string(),
-        cipher: ssl.current_cipher().map_or("", |c| c.name()).to_string(),
-        pkix,
-    }
+    builder.set_min_proto_version(Some(oldest))?;
+    Ok(builder)
 }
 
 fn reason(error: &openssl::ssl::Error) -> String {
@@ -140,3 +232,6 @@ fn reason(error: &openssl::ssl::Error) -> String {
         (None, None) => "connection closed during the handshake".to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

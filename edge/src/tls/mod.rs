@@ -4,10 +4,16 @@
 //! to use, not for the library to act on.
 
 mod client;
+mod dane;
+mod roots;
 mod server;
+#[cfg(test)]
+mod trial;
+mod verdict;
 
-pub use client::{ClientTls, HandshakeError, TlsFacts};
+pub use client::{ClientTls, Demand, HandshakeError, decodes};
 pub use server::{ServerTls, ServerTlsError};
+pub use verdict::TlsFacts;
 
 /// An encrypted stream over whatever carries it.
 pub type TlsStream<S> = tokio_openssl::SslStream<S>;

@@ -164,7 +164,7 @@ fn make(names: &[&str]) -> Result<(X509, PKey<Private>), openssl::error::ErrorSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::ClientTls;
+    use crate::tls::{ClientTls, Demand};
     use posthaste_mail::address::Domain;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -179,7 +179,8 @@ mod tests {
         };
         let ask = async {
             let host = Domain::parse("mx.test").unwrap();
-            let (mut tls, facts) = client.handshake(near, Some(&host)).await.unwrap();
+            let (mut tls, facts) =
+                client.handshake(near, Some(&host), Demand::Opportunistic).await.unwrap();
             let mut said = [0; 2];
             tls.read_exact(&mut said).await.unwrap();
             (said, facts)
@@ -195,7 +196,7 @@ mod tests {
         let client = ClientTls::new(&[]).unwrap();
         let (near, mut far) = tokio::io::duplex(64 * 1024);
         far.write_all(b"554 what is that\r\n").await.unwrap();
-        let error = client.handshake(near, None).await.err().unwrap();
+        let error = client.handshake(near, None, Demand::Opportunistic).await.err().unwrap();
         assert!(!error.local, "{error}");
     }
 
