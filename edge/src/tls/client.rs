@@ -111,12 +111,12 @@ impl ClientTls {
         let contexts = &self.0;
         match demand {
             Demand::Opportunistic => Ok((named(&contexts.opportunistic, host)?, Asked::Pkix)),
-            Demand::Pkix => Ok((proving(&contexts.pkix, host)?, Asked::Pkix)),
+            Demand::Pkix => Ok((named(&contexts.pkix, host)?, Asked::Pkix)),
             Demand::Dane { base, names, records } => {
                 let mut ssl = Ssl::new(&contexts.dane)?;
                 match dane::prepare(&mut ssl, base, names, records)? {
                     // Without any record the engine would have nothing to say, and something else has to be found out.
-                    0 => Ok((proving(&contexts.pkix, host)?, Asked::DaneInVain)),
+                    0 => Ok((named(&contexts.pkix, host)?, Asked::DaneInVain)),
                     _ => Ok((ssl, Asked::Dane)),
                 }
             }
@@ -179,18 +179,13 @@ fn by_dane(
     }
 }
 
-fn proving(context: &SslContext, host: Option<&Domain>) -> Result<Ssl, ErrorStack> {
-    let mut ssl = named(context, host)?;
-    ssl.param_mut().set_auth_level(AUTH_LEVEL);
-    Ok(ssl)
-}
-
 fn named(context: &SslContext, host: Option<&Domain>) -> Result<Ssl, ErrorStack> {
     let mut ssl = Ssl::new(context)?;
     if let Some(host) = host {
         // RFC 8461 §7.1: SNI is the name of the exchanger; addresses have none (RFC 6066 §3).
         ssl.set_hostname(host.ascii())?;
         let param = ssl.param_mut();
+        param.set_auth_level(AUTH_LEVEL);
         param.set_hostflags(name_rules());
         param.set_host(host.ascii())?;
     }
