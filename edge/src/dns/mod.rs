@@ -6,9 +6,11 @@
 
 mod alias;
 mod cache;
+mod raw;
 mod reserved;
 mod server;
 mod system;
+mod tlsa;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

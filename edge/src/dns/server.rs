@@ -87,6 +87,11 @@ impl Server {
         self.address
     }
 
+    /// All the time it gets for one question.
+    pub(super) fn whole_patience(&self) -> Duration {
+        self.patience.whole()
+    }
+
     #[cfg(test)]
     pub(super) fn patience(&self) -> Patience {
         self.patience
@@ -140,13 +145,7 @@ impl Server {
     }
 
     async fn query(&self, name: &Name, kind: RecordType) -> Result<DnsResponse, NetError> {
-        let mut options = DnsRequestOptions::default();
-        options.use_edns = true;
-        let query = Query::query(name.clone(), kind);
-        let mut request = DnsRequest::from_query(query, options);
-        // RFC 6840 §5.7: AD in the query asks for AD in the answer, without the signatures that DO would bring.
-        request.metadata.authentic_data = true;
-        self.handle.send(request).first_answer().await
+        self.handle.send(request(name, kind)).first_answer().await
     }
 
     fn answer(&self, name: &Name, kind: RecordType, end: Result<DnsResponse, NetError>) -> Answer {
@@ -172,6 +171,16 @@ impl Server {
             Err(other) => Answer::Failed(other.to_string()),
         }
     }
+}
+
+pub(super) fn request(name: &Name, kind: RecordType) -> DnsRequest {
+    let mut options = DnsRequestOptions::default();
+    options.use_edns = true;
+    let query = Query::query(name.clone(), kind);
+    let mut request = DnsRequest::from_query(query, options);
+    // RFC 6840 §5.7: AD in the query asks for AD in the answer, without the signatures that DO would bring.
+    request.metadata.authentic_data = true;
+    request
 }
 
 /// What an answer says of the name: the aliases it has, and the records at their end. All else in it is left behind.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, TLSA};
 use hickory_resolver::proto::rr::{Record, RecordType};
 
 use posthaste_mail::route::addresses::Family;
@@ -14,6 +14,8 @@ use posthaste_mail::time::Timestamp;
 use super::*;
 
 type Says = fn(&str, RecordType) -> (ResponseCode, Vec<Record>);
+/// Whether the answer has the AD bit.
+type Signs = fn(&str, RecordType) -> bool;
 
 struct Fake {
     address: SocketAddr,
@@ -21,8 +23,12 @@ struct Fake {
 }
 
 impl Fake {
-    /// Serves until the test program ends.
     fn start(says: Says) -> Fake {
+        Fake::signing(says, |_, _| true)
+    }
+
+    /// Serves until the test program ends.
+    fn signing(says: Says, signs: Signs) -> Fake {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -34,10 +40,13 @@ impl Fake {
                 let query = Message::from_vec(&packet[..length]).unwrap();
                 let question = query.queries[0].clone();
                 let mut reply = Message::response(query.metadata.id, OpCode::Query);
-                let (code, records) = says(&question.name.to_ascii(), question.query_type);
+                let (asked, kind) = (question.name.to_ascii(), question.query_type);
+                let (code, records) = says(&asked, kind);
                 reply.add_query(question);
                 reply.metadata.response_code = code;
-                reply.metadata.authentic_data = true;
+                // RFC 6840 §5.8: only who asks for it is told.
+                let wants = query.metadata.authentic_data;
+                reply.metadata.authentic_data = wants && signs(&asked, kind);
                 reply.metadata.truncation = reply.queries[0].name.to_ascii() == "cut.test.";
                 records.into_iter().for_each(|record| {
                     reply.add_answer(record);
@@ -281,4 +290,131 @@ async fn servers_follow_resolv_conf() {
     assert_eq!(local.servers(), [("127.0.0.1:53".parse().unwrap(), true)]);
     std::fs::remove_file(&file).unwrap();
     assert!(Resolver::system_at(file, clock.clone()).is_err());
+}
+
+fn tlsa(owner: &str, usage: u8) -> Record {
+    record(owner, RData::TLSA(TLSA::new(usage.into(), 1.into(), 1.into(), vec![7; 32])))
+}
+
+#[tokio::test]
+async fn tlsa_is_as_authentic_as_every_alias_on_the_way() {
+    let fake = Fake::signing(
+        |asked, kind| {
+            assert_eq!(kind, RecordType::TLSA);
+            let records = match asked {
+                "_25._tcp.mx.test." | "_25._tcp.plain.test." => {
+                    vec![tlsa(asked, 3), tlsa(asked, 250)]
+                }
+                "_25._tcp.alias.test." => {
+                    vec![alias(asked, "_25._tcp.mx.test."), tlsa("_25._tcp.mx.test.", 3)]
+                }
+                "_25._tcp.out.test." => vec![alias(asked, "_25._tcp.plain.test.")],
+                "_25._tcp.in.test." => vec![alias(asked, "_25._tcp.mx.test.")],
+                "_25._tcp.broken.test." => return (ResponseCode::ServFail, vec![]),
+                "_25._tcp.none.test." => vec![],
+                _ => return (ResponseCode::NXDomain, vec![]),
+            };
+            (ResponseCode::NoError, records)
+        },
+        |asked, _| !matches!(asked, "_25._tcp.plain.test." | "_25._tcp.in.test."),
+    );
+    let resolver = resolver(&fake, &clock());
+    let found = async |base| match resolver.tlsa(&domain(base)).await {
+        Lookup::Found { value, authentic, .. } => (value, authentic),
+        other => panic!("{base}: {other:?}"),
+    };
+    let (records, authentic) = found("mx.test").await;
+    assert!(authentic && records.len() == 2);
+    assert_eq!(records[0].to_string(), format!("3 1 1 {}", "07".repeat(32)));
+    assert_eq!(records[1].usage, 250); // kept, to be told that it cannot be used
+    assert!(!found("plain.test").await.1);
+    assert!(found("alias.test").await.1);
+    assert!(!found("out.test").await.1); // signed, and leads to what is not
+    assert!(!found("in.test").await.1); // not signed, and leads to what is
+    let answer = resolver.tlsa(&domain("broken.test")).await;
+    assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
+    let answer = resolver.tlsa(&domain("none.test")).await;
+    assert!(matches!(answer, Lookup::Absent { absence: Absence::NoSuchRecord, .. }), "{answer:?}");
+    let answer = resolver.tlsa(&domain("missing.test")).await;
+    assert!(matches!(answer, Lookup::Absent { absence: Absence::NoSuchName, .. }), "{answer:?}");
+    let asked = fake.asked();
+    let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(57)].join(".");
+    let answer = resolver.tlsa(&domain(&long)).await;
+    assert_eq!((answer, fake.asked()), (Lookup::absent(Absence::NoSuchName), asked));
+}
+
+#[tokio::test]
+async fn tlsa_is_forgotten_with_its_ttl() {
+    let fake = Fake::start(|asked, _| (ResponseCode::NoError, vec![tlsa(asked, 3)]));
+    let clock = clock();
+    let resolver = resolver(&fake, &clock);
+    for (later, asked) in [(0, 1), (59, 1), (1, 2)] {
+        clock.advance(Duration::from_secs(later));
+        let answer = resolver.tlsa(&domain("mx.test")).await;
+        assert!(matches!(answer, Lookup::Found { authentic: true, .. }), "{answer:?}");
+        assert_eq!(fake.asked(), asked);
+    }
+}
+
+#[tokio::test]
+async fn an_alias_is_signed_or_not_wherever_it_leads() {
+    let fake = Fake::signing(
+        |asked, kind| {
+            let records = match (asked, kind) {
+                ("signed.test." | "unsigned.test.", RecordType::CNAME) => {
+                    vec![alias(asked, "Mx.Elsewhere.test.")]
+                }
+                ("signed.test.", RecordType::A) => {
+                    vec![alias(asked, "mx.elsewhere.test."), four("mx.elsewhere.test.")]
+                }
+                ("broken.test.", _) => return (ResponseCode::ServFail, vec![]),
+                _ => vec![],
+            };
+            (ResponseCode::NoError, records)
+        },
+        |asked, kind| asked == "signed.test." && kind == RecordType::CNAME,
+    );
+    let resolver = resolver(&fake, &clock());
+    for (asked, authentic) in [("signed.test", true), ("unsigned.test", false)] {
+        let value = domain("mx.elsewhere.test");
+        let expected = Lookup::Found { value, authentic, canonical: None };
+        assert_eq!(resolver.alias(&domain(asked)).await, expected);
+    }
+    match resolver.addresses(&domain("signed.test"), Families::OnlyIpv4).await {
+        Lookup::Found { value, .. } => assert!(!value.authentic_v4), // which is why the alias is asked for
+        other => panic!("{other:?}"),
+    }
+    let answer = resolver.alias(&domain("mx.test")).await;
+    assert_eq!(answer, Lookup::absent(Absence::NoSuchRecord));
+    let answer = resolver.alias(&domain("broken.test")).await;
+    assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn that_there_is_no_mx_can_be_proven() {
+    let fake = Fake::signing(
+        |asked, _| match asked {
+            "has.test." => (ResponseCode::NoError, vec![mx(asked)]),
+            "alias.test." => (ResponseCode::NoError, vec![alias(asked, "signed.test.")]),
+            "out.test." => (ResponseCode::NoError, vec![alias(asked, "unsigned.test.")]),
+            "missing.test." => (ResponseCode::NXDomain, vec![]),
+            "broken.test." => (ResponseCode::ServFail, vec![]),
+            _ => (ResponseCode::NoError, vec![]),
+        },
+        |asked, _| asked != "unsigned.test.",
+    );
+    let resolver = resolver(&fake, &clock());
+    let proven = async |asked| match resolver.mx_or_proof(&domain(asked)).await {
+        Lookup::Absent { absence: Absence::NoSuchRecord, authentic } => authentic,
+        other => panic!("{asked}: {other:?}"),
+    };
+    assert!(proven("signed.test").await && proven("alias.test").await);
+    assert!(!proven("unsigned.test").await && !proven("out.test").await);
+    // All else is as it was told first.
+    let answer = resolver.mx_or_proof(&domain("has.test")).await;
+    assert!(matches!(answer, Lookup::Found { authentic: true, .. }), "{answer:?}");
+    let answer = resolver.mx_or_proof(&domain("missing.test")).await;
+    assert!(matches!(answer, Lookup::Absent { absence: Absence::NoSuchName, .. }), "{answer:?}");
+    let answer = resolver.mx_or_proof(&domain("broken.test")).await;
+    assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
 }
