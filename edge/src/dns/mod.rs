@@ -11,6 +11,7 @@ mod reserved;
 mod server;
 mod system;
 mod tlsa;
+mod validation;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ use alias::Chain;
 use cache::Cache;
 use server::{Patience, Server};
 use system::{ResolvConf, Said};
+
+pub use validation::{Probe, Probes, Validation};
 
 /// No lookup takes longer, whatever the servers do.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(30);

@@ -418,3 +418,72 @@ async fn that_there_is_no_mx_can_be_proven() {
     let answer = resolver.mx_or_proof(&domain("broken.test")).await;
     assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
 }
+
+fn probes(signed: &[&str], unsigned: &[&str], bogus: &[&str]) -> Probes {
+    let all = |names: &[&str]| names.iter().map(|name| Probe::domain(&domain(name))).collect();
+    Probes { signed: all(signed), unsigned: all(unsigned), bogus: all(bogus) }
+}
+
+async fn validation(says: Says, signs: Signs, probes: &Probes) -> Validation {
+    resolver(&Fake::signing(says, signs), &clock()).validates(probes).await
+}
+
+/// As a server that validates: `signed.test` and the root are signed, `bogus.test` wrongly.
+fn validating(asked: &str, _: RecordType) -> (ResponseCode, Vec<Record>) {
+    match asked {
+        "bogus.test." => (ResponseCode::ServFail, vec![]),
+        "." => (ResponseCode::NoError, vec![]),
+        _ => (ResponseCode::NoError, vec![four(asked)]),
+    }
+}
+
+fn signs(asked: &str, _: RecordType) -> bool {
+    matches!(asked, "signed.test." | ".")
+}
+
+#[tokio::test]
+async fn a_server_that_validates_is_known_by_what_it_says_of_known_names() {
+    let all = probes(&["signed.test"], &["unsigned.test"], &["bogus.test"]);
+    assert_eq!(validation(validating, signs, &all).await, Validation::Yes);
+    assert_eq!(validation(validating, signs, &Probes::default()).await, Validation::Yes);
+    // One signed name is enough, another may be out of reach or be signed no more.
+    let some = probes(&["bogus.test", "unsigned.test", "signed.test"], &[], &[]);
+    assert_eq!(validation(validating, signs, &some).await, Validation::Yes);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_is_told_by_why() {
+    let all = probes(&["signed.test"], &["unsigned.test"], &["bogus.test"]);
+    let never = validation(validating, |_, _| false, &all).await;
+    assert!(matches!(&never, Validation::No(why) if why.ends_with("without AD bit")), "{never}");
+    let always = validation(validating, |_, _| true, &all).await;
+    assert!(matches!(&always, Validation::No(why) if why.contains("not signed")), "{always}");
+    let gives_all: Says = |asked, _| (ResponseCode::NoError, vec![four(asked)]);
+    let bogus = validation(gives_all, signs, &all).await;
+    assert!(matches!(&bogus, Validation::No(why) if why.contains("are wrong")), "{bogus}");
+    // Nobody on the way to 192.0.2.1 is asked: its word would not count.
+    let far = Resolver::new(&["192.0.2.1:53".parse().unwrap()], clock()).unwrap();
+    let far = far.validates(&all).await;
+    assert!(matches!(&far, Validation::No(why) if why.contains("not on this machine")), "{far}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_known_to_be_either() {
+    let broken: Says = |_, _| (ResponseCode::ServFail, vec![]);
+    let end = validation(broken, |_, _| false, &Probes::default()).await;
+    assert!(matches!(end, Validation::Unknown(_)), "{end}");
+    let nobody = UdpSocket::bind(("127.0.0.1", 0)).unwrap(); // takes questions and answers none
+    let silent = nobody.local_addr().unwrap();
+    let hasty = Patience { round: Duration::from_millis(200), rounds: 1 };
+    let of = |servers: &[SocketAddr]| {
+        Resolver::asking(each(servers, hasty).unwrap(), None, clock()).unwrap()
+    };
+    let end = of(&[silent]).validates(&Probes::default()).await;
+    assert!(matches!(end, Validation::Unknown(_)), "{end}");
+    // Nor does it take anything from what another says.
+    let (good, bad) = (Fake::signing(validating, signs), Fake::signing(validating, |_, _| false));
+    let end = of(&[silent, good.address]).validates(&Probes::default()).await;
+    assert_eq!(end, Validation::Yes);
+    let end = of(&[good.address, bad.address]).validates(&Probes::default()).await;
+    assert!(matches!(end, Validation::No(_)), "{end}");
+}
