@@ -144,4 +144,6 @@ fn succeeded(result: c_int) -> Result<(), ErrorStack> {
 }
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;
