@@ -10,6 +10,7 @@
 //! - `queue`: what is stored, who may attempt it, when to try again.
 //! - `route`: the next hop, and the hosts that serve it.
 //! - `attempt`: one delivery attempt, top to bottom.
+//! - `sts`: what a domain's MTA-STS policy says, and how long it is believed.
 //! - `policy`: what is demanded of a session before mail goes over it.
 //! - `tlsa`, `certificate`: what DANE demands of a host, and what its certificate proved.
 //! - `pool`: which sessions are kept, for whom, and how long.
@@ -45,6 +46,7 @@ pub mod pool;
 pub mod queue;
 pub mod route;
 pub mod status;
+pub mod sts;
 pub mod table;
 pub mod time;
 pub mod tlsa;
