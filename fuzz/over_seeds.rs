@@ -17,6 +17,10 @@ use posthaste_mail::dice::Dice;
 mod client;
 #[path = "bodies/reply.rs"]
 mod reply;
+#[path = "bodies/sts_policy.rs"]
+mod sts_policy;
+#[path = "bodies/sts_record.rs"]
+mod sts_record;
 #[path = "bodies/tlsa.rs"]
 mod tlsa;
 
@@ -35,6 +39,16 @@ fn fates_follow_from_what_was_said() {
 #[test]
 fn demands_follow_from_what_was_found() {
     over("tlsa", 10_000, tlsa::run);
+}
+
+#[test]
+fn sts_records_are_read_as_their_grammar_says() {
+    over("sts_record", 20_000, sts_record::run);
+}
+
+#[test]
+fn sts_policies_are_read_as_their_grammar_says() {
+    over("sts_policy", 20_000, sts_policy::run);
 }
 
 fn over(target: &str, rounds: usize, run: fn(&[u8])) {
