@@ -146,6 +146,15 @@ impl Resolver {
         .await
     }
 
+    /// The TXT records of a name, the character-strings of each put together (RFC 1035 §3.3.14).
+    pub async fn txt(&self, name: &Domain, asking: Asking) -> Lookup<Vec<Vec<u8>>> {
+        self.records_by(name, RecordType::TXT, asking, |data| match data {
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
+        })
+        .await
+    }
+
     /// Addresses of both families, as DNS ordered them, alternating, IPv6 first. Both are asked for at once.
     pub async fn addresses(&self, host: &Domain, families: Families) -> Lookup<HostAddresses> {
         let v4 = async {
@@ -175,22 +184,32 @@ impl Resolver {
         kind: RecordType,
         read: impl Fn(&RData) -> Option<T>,
     ) -> Lookup<Vec<T>> {
+        self.records_by(domain, kind, Asking::Cached, read).await
+    }
+
+    async fn records_by<T>(
+        &self,
+        domain: &Domain,
+        kind: RecordType,
+        asking: Asking,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Lookup<Vec<T>> {
         let Ok(mut name) = Name::from_ascii(domain.ascii()) else {
             return Lookup::Failed(format!("{domain} is not a name DNS can carry"));
         };
         name.set_fqdn(true);
-        let lookup = tokio::time::timeout(LONGEST_LOOKUP, self.chase(name, kind));
+        let lookup = tokio::time::timeout(LONGEST_LOOKUP, self.chase(name, kind, asking));
         let end = lookup.await.unwrap_or_else(|_| Lookup::Failed("no answer in time".to_string()));
         end.map(|records| records.iter().filter_map(read).collect())
     }
 
     /// Follows the chain of aliases across answers; the whole is authentic only if every part is.
-    async fn chase(&self, name: Name, kind: RecordType) -> Lookup<Vec<RData>> {
+    async fn chase(&self, name: Name, kind: RecordType, asking: Asking) -> Lookup<Vec<RData>> {
         let servers = self.current().await;
         let mut chain = Chain::new(name);
         let mut all_authentic = true;
         loop {
-            match self.ask(&servers, chain.end(), kind).await {
+            match self.ask(&servers, chain.end(), kind, asking).await {
                 Answer::Records { hops, records, authentic, .. } => {
                     all_authentic &= authentic;
                     for hop in hops {
@@ -218,11 +237,19 @@ impl Resolver {
         }
     }
 
-    async fn ask(&self, servers: &[Server], name: &Name, kind: RecordType) -> Answer {
+    async fn ask(
+        &self,
+        servers: &[Server],
+        name: &Name,
+        kind: RecordType,
+        asking: Asking,
+    ) -> Answer {
         if let Some(answer) = reserved::answer(name, kind) {
             return answer;
         }
-        if let Some(answer) = self.0.cache.get(name, kind, self.0.clock.now()) {
+        if asking == Asking::Cached
+            && let Some(answer) = self.0.cache.get(name, kind, self.0.clock.now())
+        {
             return answer;
         }
         let answer = self.walk(servers, name, kind).await;
@@ -261,6 +288,14 @@ fn as_said(said: &Said) -> Result<Arc<[Server]>, NoResolver> {
 /// The name at the end of the aliases, if there are any and it can be a host's.
 fn canonical(chain: &Chain) -> Option<Domain> {
     chain.hops().last().and_then(|end| Domain::parse(&end.to_ascii()).ok())
+}
+
+/// Whether an answer that is kept will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    Cached,
+    /// The servers are asked, and the answer replaces what is kept.
+    Anew,
 }
 
 /// Which address families are used.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, TXT};
 use hickory_resolver::proto::rr::{Record, RecordType};
 
 use posthaste_mail::route::addresses::Family;
@@ -292,4 +292,37 @@ async fn servers_follow_resolv_conf() {
     assert_eq!(local.servers(), [("127.0.0.1:53".parse().unwrap(), true)]);
     std::fs::remove_file(&file).unwrap();
     assert!(Resolver::system_at(file, clock.clone()).is_err());
+}
+
+#[tokio::test]
+async fn texts_are_put_together_and_kept_until_asked_anew() {
+    let fake = Fake::start(|asked, kind| {
+        let text = |strings: &[&[u8]]| {
+            record("_mta-sts.test.", RData::TXT(TXT::from_bytes(strings.to_vec())))
+        };
+        let records = match (asked, kind) {
+            ("alias.test.", RecordType::TXT) => {
+                vec![alias("alias.test.", "_mta-sts.test."), text(&[b"v=STSv1; ", b"id=", b"7"])]
+            }
+            ("_mta-sts.test.", RecordType::TXT) => {
+                vec![text(&[b"one"]), text(&[b"\xff", b"", b"\0two"])]
+            }
+            _ => vec![],
+        };
+        (ResponseCode::NoError, records)
+    });
+    let resolver = resolver(&fake, &clock());
+    let texts = async |name, asking| match resolver.txt(&domain(name), asking).await {
+        Lookup::Found { value, .. } => value,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(texts("alias.test", Asking::Cached).await, [b"v=STSv1; id=7"]);
+    let two = [b"one".to_vec(), b"\xff\0two".to_vec()];
+    assert_eq!(texts("_mta-sts.test", Asking::Cached).await, two);
+    assert_eq!(texts("_mta-sts.test", Asking::Cached).await, two);
+    assert_eq!(fake.asked(), 2);
+    assert_eq!(texts("_mta-sts.test", Asking::Anew).await, two);
+    assert_eq!(fake.asked(), 3);
+    assert_eq!(texts("_mta-sts.test", Asking::Cached).await, two);
+    assert_eq!(fake.asked(), 3);
 }
