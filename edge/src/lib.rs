@@ -8,6 +8,7 @@ pub mod dns;
 pub mod duplex;
 pub mod fault;
 pub mod hints;
+pub mod https;
 pub mod machine;
 pub mod session;
 pub mod signal;

@@ -1,4 +1,4 @@
-//! TLS of SMTP sessions, both sides. Nothing outside this folder names the library behind it.
+//! TLS of SMTP sessions, both sides, and to web servers (`web`). Nothing outside this folder names the library behind it.
 //!
 //! The client makes one handshake that accepts any certificate, and reads the verdict afterwards: what it proves is for the policies
 //! to use, not for the library to act on.
@@ -10,10 +10,12 @@ mod server;
 #[cfg(test)]
 mod trial;
 mod verdict;
+mod web;
 
 pub use client::{ClientTls, Demand, HandshakeError, decodes};
 pub use server::{ServerTls, ServerTlsError};
 pub use verdict::TlsFacts;
+pub use web::{WebStream, WebTls, WebTlsError};
 
 /// An encrypted stream over whatever carries it.
 pub type TlsStream<S> = tokio_openssl::SslStream<S>;

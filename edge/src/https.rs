@@ -1,0 +1,181 @@
+//! GET of a policy from its host (RFC 8461 §3.3): one connection, one answer, no redirects, within bounds of size and time.
+//!
+//! Whether what came is taken is decided in `posthaste_mail::sts::response`. Proxies, cookies, caches and client certificates have no
+//! part in it.
+
+mod carrier;
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, Response};
+use tokio::net::TcpStream;
+
+use posthaste_mail::address::Domain;
+use posthaste_mail::lookup::{Absence, Lookup};
+use posthaste_mail::sts::policy_host;
+use posthaste_mail::sts::response::{FetchError, LONGEST, PATH, judge_head};
+
+use crate::dial::{DialError, LocalAddresses, dial};
+use crate::dns::{Families, Resolver};
+use crate::tls::{WebStream, WebTls, WebTlsError};
+use carrier::Carrier;
+
+/// HTTPS, when no laboratory says otherwise.
+pub const PORT: u16 = 443;
+/// Addresses of one host that are dialled.
+const MOST_ADDRESSES: usize = 4;
+/// For one of them, so that a dead one leaves time for the next.
+const DIAL_LIMIT: Duration = Duration::from_secs(10);
+/// Octets of a head; hyper reads no longer one.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// What all fetches have in common. Clones are the same.
+#[derive(Clone)]
+pub struct PolicyHosts(Arc<Settings>);
+
+/// How policy hosts are reached.
+#[derive(Clone)]
+pub struct Settings {
+    pub resolver: Resolver,
+    pub tls: WebTls,
+    pub port: u16,
+    pub local: LocalAddresses,
+    pub families: Families,
+    /// Addresses of this machine are policy hosts as well: for laboratories. Else strangers could have us knock at our own doors.
+    pub allow_loopback: bool,
+    pub own_addresses: Vec<IpAddr>,
+}
+
+impl PolicyHosts {
+    pub fn new(settings: Settings) -> PolicyHosts {
+        PolicyHosts(Arc::new(settings))
+    }
+
+    /// The text of the domain's policy, not read yet, or why it cannot be had.
+    pub async fn fetch(&self, domain: &Domain, limit: Duration) -> Result<Vec<u8>, FetchError> {
+        let fetch = self.fetch_patiently(domain);
+        tokio::time::timeout(limit, fetch).await.unwrap_or(Err(FetchError::TimedOut))
+    }
+
+    async fn fetch_patiently(&self, domain: &Domain) -> Result<Vec<u8>, FetchError> {
+        let host = policy_host(domain).ok_or_else(|| {
+            FetchError::NoAddress(format!("mta-sts.{domain} is longer than a name can be"))
+        })?;
+        let stream = self.connect(&host, self.addresses(&host).await?).await?;
+        let tls = self.0.tls.handshake(stream, &host).await.map_err(|e| match e {
+            WebTlsError::Certificate(why) => FetchError::Certificate(why),
+            WebTlsError::Handshake(why) => FetchError::Handshake(why),
+            WebTlsError::Ours(why) => FetchError::Ours(why),
+        })?;
+        get(tls, &host, self.0.port).await
+    }
+
+    async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, FetchError> {
+        // RFC 8461 §8.2: the name may be an alias; the certificate carries the name all the same.
+        let found = match self.0.resolver.addresses(host, self.0.families).await {
+            Lookup::Found { value, .. } => value.list,
+            Lookup::Absent { absence: Absence::NoSuchName, .. } => {
+                return Err(FetchError::NoAddress(format!("{host} does not exist")));
+            }
+            Lookup::Absent { absence: Absence::NoSuchRecord, .. } => Vec::new(),
+            Lookup::Failed(why) | Lookup::Looping(why) => return Err(FetchError::Dns(why)),
+            Lookup::Unasked(why) => return Err(FetchError::Ours(why)),
+        };
+        let usable: Vec<IpAddr> = found.iter().copied().filter(|a| self.is_usable(*a)).collect();
+        match (usable.is_empty(), found.is_empty()) {
+            (false, _) => Ok(usable),
+            (true, true) => Err(FetchError::NoAddress(format!("{host} has no address"))),
+            (true, false) => {
+                Err(FetchError::NoAddress(format!("no address of {host} may be used")))
+            }
+        }
+    }
+
+    fn is_usable(&self, address: IpAddr) -> bool {
+        let canonical = address.to_canonical(); // ::ffff:127.0.0.1 is loopback too
+        let ours = canonical.is_loopback()
+            || canonical.is_unspecified()
+            || canonical.is_multicast()
+            || self.0.own_addresses.contains(&canonical);
+        (!ours || self.0.allow_loopback) && self.0.local.for_peer(address).is_ok()
+    }
+
+    /// The first address that takes the connection.
+    async fn connect(&self, host: &Domain, all: Vec<IpAddr>) -> Result<TcpStream, FetchError> {
+        let mut last = FetchError::NoAddress(format!("{host} has no address"));
+        for address in all.into_iter().take(MOST_ADDRESSES) {
+            let peer = SocketAddr::new(address, self.0.port);
+            last = match dial(peer, &self.0.local, DIAL_LIMIT).await {
+                Ok(stream) => return Ok(stream),
+                Err(e @ (DialError::TimedOut | DialError::Peer(_))) => {
+                    FetchError::Connect(format!("{peer}: {e}"))
+                }
+                Err(e @ (DialError::Local(_) | DialError::NoLocalAddress)) => {
+                    FetchError::Ours(format!("{peer}: {e}"))
+                }
+            };
+        }
+        Err(last)
+    }
+}
+
+async fn get(tls: WebStream, host: &Domain, port: u16) -> Result<Vec<u8>, FetchError> {
+    let shaken = http1::Builder::new()
+        .max_buf_size(LONGEST_HEAD)
+        .handshake::<_, Empty<Bytes>>(Carrier(tls))
+        .await;
+    let (mut sender, connection) = shaken.map_err(|e| FetchError::Http(e.to_string()))?;
+    let name = if port == PORT { host.to_string() } else { format!("{host}:{port}") };
+    let request = Request::get(PATH)
+        .header(HOST, name)
+        .header(USER_AGENT, "posthaste")
+        .body(Empty::new())
+        .map_err(|e| FetchError::Ours(e.to_string()))?;
+    let exchange = async move {
+        let answer = sender.send_request(request).await.map_err(|e| http(&e))?;
+        read(answer).await
+    };
+    let (mut exchange, connection) = (pin!(exchange), pin!(connection));
+    tokio::select! {
+        biased;
+        end = &mut exchange => end,
+        // What came before its end is still to be read.
+        _ = connection => exchange.await,
+    }
+}
+
+async fn read(answer: Response<Incoming>) -> Result<Vec<u8>, FetchError> {
+    let types: Vec<&[u8]> =
+        answer.headers().get_all(CONTENT_TYPE).iter().map(|value| value.as_bytes()).collect();
+    judge_head(answer.status().as_u16(), &types)?;
+    let mut body = answer.into_body();
+    let mut text = Vec::new();
+    if body.size_hint().lower() > LONGEST as u64 {
+        return Err(FetchError::TooLong);
+    }
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| http(&e))?;
+        let Some(octets) = frame.data_ref() else { continue };
+        if text.len() + octets.len() > LONGEST {
+            return Err(FetchError::TooLong);
+        }
+        text.extend_from_slice(octets);
+    }
+    Ok(text)
+}
+
+/// hyper says little in the first line, and what it was in its source.
+fn http(error: &hyper::Error) -> FetchError {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    FetchError::Http(format!("{error}{}", source.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests;

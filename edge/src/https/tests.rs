@@ -1,0 +1,333 @@
+//! Fetches from a server on loopback that behaves as the test wants. Names below `localhost` need no name server, and have `::1` besides
+//! the address the server listens at.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream as Plain};
+use std::path::PathBuf;
+
+use openssl::asn1::Asn1Time;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVersion};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509NameBuilder};
+
+use posthaste_mail::sts::response::ResultType;
+use posthaste_mail::time::Timestamp;
+
+use super::*;
+use crate::clock::Clock;
+
+const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                    Content-Length: 14\r\n\r\nversion: STSv1";
+
+struct Issued {
+    key: PKey<Private>,
+    certificate: X509,
+}
+
+/// `names` are the alternative ones; days from now.
+fn issue(issuer: Option<&Issued>, common: &str, names: &[&str], days: [i64; 2]) -> Issued {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let mut subject = X509NameBuilder::new().unwrap();
+    subject.append_entry_by_nid(Nid::COMMONNAME, common).unwrap();
+    let subject = subject.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap(); // X.509 v3
+    builder.set_subject_name(&subject).unwrap();
+    builder.set_issuer_name(issuer.map_or(&*subject, |i| i.certificate.subject_name())).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    let now = i64::try_from(Clock::system().now().as_secs()).unwrap();
+    let [first, last] = days.map(|day| Asn1Time::from_unix(now + day * 86_400).unwrap());
+    builder.set_not_before(&first).unwrap();
+    builder.set_not_after(&last).unwrap();
+    if common == "root" {
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    } else if !names.is_empty() {
+        let mut alternatives = SubjectAlternativeName::new();
+        for name in names {
+            alternatives.dns(name);
+        }
+        let above = issuer.map(|i| &*i.certificate);
+        let names = alternatives.build(&builder.x509v3_context(above, None)).unwrap();
+        builder.append_extension(names).unwrap();
+    }
+    builder.sign(issuer.map_or(&key, |i| &i.key), MessageDigest::sha256()).unwrap();
+    Issued { key, certificate: builder.build() }
+}
+
+const VALID: [i64; 2] = [-1, 30];
+
+/// A policy host, and those who trust its root.
+struct Lab {
+    hosts: PolicyHosts,
+    root: PathBuf,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.root);
+    }
+}
+
+type Says = fn(&mut SslStream<Plain>);
+type Certifies = fn(&Issued) -> Issued;
+
+impl Lab {
+    fn new(certificate: Certifies, says: Says) -> Lab {
+        Lab::of_version(certificate, SslVersion::TLS1_3, says)
+    }
+
+    fn of_version(certificate: Certifies, version: SslVersion, says: Says) -> Lab {
+        let root = issue(None, "root", &[], VALID);
+        let leaf = certificate(&root);
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        acceptor.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
+        acceptor.set_max_proto_version(Some(version)).unwrap();
+        acceptor.set_security_level(0);
+        acceptor.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        acceptor.set_private_key(&leaf.key).unwrap();
+        acceptor.set_certificate(&leaf.certificate).unwrap();
+        let acceptor = acceptor.build();
+        Lab::serving(&root, move |client| {
+            if let Ok(mut tls) = acceptor.accept(client) {
+                let mut head = Vec::new();
+                let mut octet = [0];
+                while !head.ends_with(b"\r\n\r\n") && tls.read_exact(&mut octet).is_ok() {
+                    head.extend(octet);
+                }
+                let head = String::from_utf8(head).unwrap();
+                assert!(head.starts_with("GET /.well-known/mta-sts.txt HTTP/1.1\r\n"), "{head}");
+                assert!(head.to_lowercase().contains("host: mta-sts."), "{head}");
+                says(&mut tls);
+                let _ = tls.shutdown();
+            }
+        })
+    }
+
+    fn serving(root: &Issued, mut serve: impl FnMut(Plain) + Send + 'static) -> Lab {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || listener.incoming().flatten().for_each(&mut serve));
+        let file = format!("posthaste-web-{}-{port}.pem", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        std::fs::write(&file, root.certificate.to_pem().unwrap()).unwrap();
+        let tls = WebTls::new(&[&file]).unwrap();
+        Lab { hosts: hosts(tls, port, true), root: file }
+    }
+
+    async fn fetch(&self) -> Result<String, FetchError> {
+        let domain = Domain::parse("example.localhost").unwrap();
+        let text = self.hosts.fetch(&domain, Duration::from_secs(5)).await?;
+        Ok(String::from_utf8(text).unwrap())
+    }
+}
+
+fn hosts(tls: WebTls, port: u16, allow_loopback: bool) -> PolicyHosts {
+    // Nobody is asked: all names are reserved ones.
+    let clock = Clock::manual(Timestamp::from_secs(1_000_000));
+    let resolver = Resolver::new(&["127.0.0.1:1".parse().unwrap()], clock).unwrap();
+    PolicyHosts::new(Settings {
+        resolver,
+        tls,
+        port,
+        local: LocalAddresses::default(),
+        families: Families::Both,
+        allow_loopback,
+        own_addresses: Vec::new(),
+    })
+}
+
+fn good(root: &Issued) -> Issued {
+    issue(Some(root), "whatever", &["x.test", "mta-sts.example.localhost"], VALID)
+}
+
+fn says(text: &'static str) -> impl Fn(&mut SslStream<Plain>) {
+    move |tls| drop(tls.write_all(text.as_bytes()))
+}
+
+async fn end(lab: Lab) -> FetchError {
+    lab.fetch().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_policy_is_fetched_over_tls_1_2_and_1_3() {
+    let chunked: Says = says_chunked;
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let lab = Lab::of_version(good, version, |tls| says(GOOD)(tls));
+        assert_eq!(lab.fetch().await.unwrap(), "version: STSv1");
+        assert_eq!(lab.fetch().await.unwrap(), "version: STSv1"); // and again
+    }
+    assert_eq!(Lab::new(good, chunked).fetch().await.unwrap(), "version: STSv1");
+    let wildcard = |root: &Issued| issue(Some(root), "x", &["*.EXAMPLE.localhost"], VALID);
+    assert!(Lab::new(wildcard, |tls| says(GOOD)(tls)).fetch().await.is_ok());
+}
+
+fn says_chunked(tls: &mut SslStream<Plain>) {
+    let text = "HTTP/1.1 200 OK\r\ncontent-type: TEXT/plain\r\nTransfer-Encoding: chunked\r\n\r\n\
+                7\r\nversion\r\n7\r\n: STSv1\r\n0\r\n\r\n";
+    for octet in text.bytes() {
+        let _ = tls.write_all(&[octet]); // in the smallest of pieces
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_prove_nothing() {
+    let certificates: [(&str, Certifies); 7] = [
+        ("wrong name", |root| issue(Some(root), "x", &["mta-sts.example.test"], VALID)),
+        ("the domain, not its policy host", |root| {
+            issue(Some(root), "x", &["example.localhost"], VALID)
+        }),
+        ("wildcard too high", |root| issue(Some(root), "x", &["*.localhost"], VALID)),
+        ("self-signed", |_| issue(None, "x", &["mta-sts.example.localhost"], VALID)),
+        ("expired", |root| issue(Some(root), "x", &["mta-sts.example.localhost"], [-30, -1])),
+        ("not valid yet", |root| issue(Some(root), "x", &["mta-sts.example.localhost"], [1, 30])),
+        // RFC 8461 §3.3: the common name does not count.
+        ("common name only", |root| issue(Some(root), "mta-sts.example.localhost", &[], VALID)),
+    ];
+    for (what, certificate) in certificates {
+        let end = end(Lab::new(certificate, |tls| says(GOOD)(tls))).await;
+        assert!(matches!(end, FetchError::Certificate(_)), "{what}: {end:?}");
+        assert_eq!(end.result_type(), Some(ResultType::StsWebpkiInvalid));
+    }
+}
+
+#[tokio::test]
+async fn the_systems_roots_do_not_know_ours() {
+    let lab = Lab::new(good, |tls| says(GOOD)(tls));
+    let hosts = hosts(WebTls::new(&[]).unwrap(), lab.hosts.0.port, true);
+    let domain = Domain::parse("example.localhost").unwrap();
+    let end = hosts.fetch(&domain, Duration::from_secs(5)).await;
+    assert!(matches!(end, Err(FetchError::Certificate(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn tls_1_1_is_too_old() {
+    let end = end(Lab::of_version(good, SslVersion::TLS1_1, |tls| says(GOOD)(tls))).await;
+    assert!(matches!(end, FetchError::Handshake(_)), "{end:?}");
+}
+
+#[tokio::test]
+async fn answers_that_are_no_policy() {
+    let status = async |says: Says| match end(Lab::new(good, says)).await {
+        FetchError::Status(status) => status,
+        other => panic!("{other:?}"),
+    };
+    let redirect: Says = |tls| {
+        let to = "Location: https://mta-sts.example.localhost/other.txt\r\n";
+        let head = format!("HTTP/1.1 301 Moved\r\n{to}Content-Type: text/plain\r\n\r\n");
+        let _ = tls.write_all(head.as_bytes());
+    };
+    assert_eq!(status(redirect).await, 301); // RFC 8461 §3.3: not followed
+    let missing: Says = |tls| {
+        let _ = tls.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n\r\nversion");
+    };
+    assert_eq!(status(missing).await, 404);
+    let html = end(Lab::new(good, |tls| {
+        let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>version</p>");
+    }))
+    .await;
+    assert_eq!(html, FetchError::MediaType("text/html".to_string()));
+    let other = end(Lab::new(good, |tls| drop(tls.write_all(b"220 smtp.test ESMTP\r\n")))).await;
+    assert!(matches!(other, FetchError::Http(_)), "{other:?}");
+    let head = end(Lab::new(good, |tls| {
+        let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(LONGEST_HEAD + 1000));
+        let _ = tls.write_all(head.as_bytes());
+    }))
+    .await;
+    assert!(matches!(head, FetchError::Http(_)), "{head:?}");
+}
+
+#[tokio::test]
+async fn sixty_four_kib_and_no_octet_more() {
+    let exactly: Says = |tls| {
+        let body = "x".repeat(LONGEST);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{body}");
+        let _ = tls.write_all(head.as_bytes());
+    };
+    assert_eq!(Lab::new(good, exactly).fetch().await.unwrap().len(), LONGEST);
+    let announced: Says = |tls| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 66560\r\n\r\n";
+        let _ = tls.write_all(head.as_bytes());
+    };
+    assert_eq!(end(Lab::new(good, announced)).await, FetchError::TooLong);
+    let endless: Says = |tls| {
+        let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n");
+        while tls.write_all(&[b'x'; 1000]).is_ok() {}
+    };
+    assert_eq!(end(Lab::new(good, endless)).await, FetchError::TooLong);
+}
+
+#[tokio::test]
+async fn hosts_that_break_off_or_take_too_long() {
+    let early: Says = |tls| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nver";
+        let _ = tls.write_all(head.as_bytes());
+    };
+    let end_early = end(Lab::new(good, early)).await;
+    assert!(matches!(end_early, FetchError::Http(_)), "{end_early:?}");
+    let silent = end(Lab::new(good, |_| ())).await;
+    assert!(matches!(silent, FetchError::Http(_)), "{silent:?}");
+    let slow: Says = |tls| {
+        let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n");
+        // Until the client has had enough.
+        let wait = std::sync::mpsc::channel::<()>();
+        while tls.write_all(b"x").is_ok() {
+            let _ = wait.1.recv_timeout(Duration::from_millis(50));
+        }
+    };
+    let lab = Lab::new(good, slow);
+    let domain = Domain::parse("example.localhost").unwrap();
+    let end_slow = lab.hosts.fetch(&domain, Duration::from_secs(1)).await;
+    assert_eq!(end_slow, Err(FetchError::TimedOut));
+}
+
+#[tokio::test]
+async fn hosts_without_tls_or_without_anybody() {
+    let root = issue(None, "root", &[], VALID);
+    let plain = Lab::serving(&root, |mut client| {
+        let _ = client.write_all(GOOD.as_bytes());
+    });
+    let end_plain = end(plain).await;
+    assert!(matches!(end_plain, FetchError::Handshake(_)), "{end_plain:?}");
+    let closes = end(Lab::serving(&root, drop)).await;
+    assert!(matches!(closes, FetchError::Handshake(_)), "{closes:?}");
+    let held = std::sync::Mutex::new(Vec::new());
+    let mute = Lab::serving(&root, move |client| held.lock().unwrap().push(client));
+    let domain = Domain::parse("example.localhost").unwrap();
+    let end_mute = mute.hosts.fetch(&domain, Duration::from_secs(1)).await;
+    assert_eq!(end_mute, Err(FetchError::TimedOut));
+
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tls = WebTls::new(&[]).unwrap();
+    let end_nobody = hosts(tls, nobody, true).fetch(&domain, Duration::from_secs(5)).await;
+    assert!(matches!(end_nobody, Err(FetchError::Connect(_))), "{end_nobody:?}");
+}
+
+#[tokio::test]
+async fn our_own_addresses_are_no_policy_hosts() {
+    let lab = Lab::new(good, |tls| says(GOOD)(tls));
+    let hosts = hosts(lab.hosts.0.tls.clone(), lab.hosts.0.port, false);
+    let of = async |name: &str| {
+        let domain = Domain::parse(name).unwrap();
+        hosts.fetch(&domain, Duration::from_secs(5)).await.unwrap_err()
+    };
+    assert_eq!(
+        of("example.localhost").await,
+        FetchError::NoAddress("no address of mta-sts.example.localhost may be used".to_string())
+    );
+    let none = "mta-sts.example.invalid does not exist".to_string();
+    assert_eq!(of("example.invalid").await, FetchError::NoAddress(none));
+    let long = format!("{}.test", ["a"; 122].join("."));
+    assert!(matches!(of(&long).await, FetchError::NoAddress(_)));
+}
+
+#[test]
+fn roots_that_cannot_be_read_are_told() {
+    let missing = WebTls::new(&[std::path::Path::new("/nonexistent/ca.pem")]).err().unwrap();
+    assert!(missing.starts_with("reading /nonexistent/ca.pem: "), "{missing}");
+    assert!(WebTls::new(&[std::path::Path::new("/dev/null")]).is_err());
+}
