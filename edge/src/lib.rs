@@ -14,5 +14,6 @@ pub mod session;
 pub mod signal;
 pub mod socket;
 pub mod spool;
+pub mod sts_store;
 pub mod tls;
 pub mod whereabouts;
