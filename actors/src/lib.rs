@@ -2,7 +2,7 @@
 //!
 //! `configuration` reads the file into settings, `compose` makes the actors of them and introduces them to each other, `root` watches
 //! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets
-//! with sessions of the `pool`, within `limits`. `trace` and `wire` remember what happened to messages and what was said in sessions;
+//! with sessions of the `pool`, within `limits`, by what `sts_cache` knows of the policies of their domains. `trace` and `wire` remember what happened to messages and what was said in sessions;
 //! `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while no daemon does.
 
 pub mod admin;
@@ -21,6 +21,7 @@ pub mod pool;
 pub mod reading;
 pub mod root;
 pub mod routing;
+pub mod sts_cache;
 pub mod targets;
 pub mod task;
 pub mod trace;

@@ -4,4 +4,5 @@ pub mod admin;
 pub mod delivery;
 pub mod intake;
 pub mod lifecycle;
+pub mod policy;
 pub mod pool;

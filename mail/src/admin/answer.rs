@@ -106,6 +106,40 @@ pub struct SessionLine {
     pub age_seconds: u64,
 }
 
+/// A policy of MTA-STS, as a cache has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StsLine {
+    /// The `mx_auth` block whose cache it is.
+    pub cache: String,
+    pub domain: String,
+    /// `enforce`, `testing`, `none`.
+    pub mode: String,
+    pub mx: Vec<String>,
+    /// Of the record it was fetched by.
+    pub id: String,
+    pub fetched: String,
+    pub expires: String,
+    /// To the day.
+    pub last_used: String,
+    /// It demands nothing any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
+    /// When it is fetched anew unasked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<String>,
+    /// Why a newer one could not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
+/// The same with its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StsView {
+    #[serde(flatten)]
+    pub line: StsLine,
+    pub text: String,
+}
+
 /// Why something does not move.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Explanation {
