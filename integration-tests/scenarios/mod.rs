@@ -50,6 +50,7 @@ mod shutdown_drains;
 mod spool_by_hand;
 mod spool_is_rebuilt;
 mod stages;
+mod sts_verbs;
 mod suspended_targets;
 mod unfriendly_peers;
 mod unknown_outcomes;

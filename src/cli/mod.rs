@@ -15,6 +15,7 @@ mod shutdown;
 mod span;
 mod spool;
 mod status;
+mod sts;
 mod trace;
 
 use std::ffi::OsString;
@@ -85,6 +86,8 @@ enum Verb {
     Explain(explain::Explain),
     Probe(probe::Probe),
     #[command(subcommand)]
+    Sts(sts::Sts),
+    #[command(subcommand)]
     Log(log::Log),
     RetryPlan(retry_plan::RetryPlan),
     Shutdown(shutdown::Shutdown),
@@ -116,6 +119,7 @@ pub fn start(words: &[OsString], console: &mut Console<'_>) -> Exit {
         Verb::Trace(verb) => verb.perform(&reach, console),
         Verb::Explain(verb) => verb.perform(&reach, console),
         Verb::Probe(verb) => verb.perform(&reach, console),
+        Verb::Sts(verb) => verb.perform(&reach, console),
         Verb::Log(verb) => verb.perform(&reach, console),
         Verb::RetryPlan(verb) => verb.perform(&reach, console),
         Verb::Shutdown(verb) => verb.perform(&reach, console),

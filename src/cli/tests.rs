@@ -96,6 +96,10 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p probe MÜNCHEN.example --target mx --json",
         "p probe [192.0.2.1]",
         "p probe [IPv6:2001:db8::1]",
+        "p sts list --cache mx --json",
+        "p sts show example.org --json",
+        "p sts refresh example.org --cache mx",
+        "p sts forget example.org",
         "p log debug on",
         "p log debug off outbound",
         "p shutdown --drain 30s",
@@ -118,6 +122,9 @@ fn words_that_are_understood_and_words_that_are_not() {
         "p queue reroute --yes",
         "p queue show --yes",
         "p trace 00000000000000000000000000 --domain example.org",
+        "p sts",
+        "p sts show",
+        "p sts forget",
         "p log debug maybe",
         "p shutdown --drain soon",
         "p probe",
@@ -352,6 +359,37 @@ fn a_message_is_shown_or_refused() {
     let (ran, _) =
         says(&format!("queue show {ID}"), |request| error(request, -32000, "no message"));
     assert_eq!((ran.code, ran.complaints.as_str()), (1, "posthaste: no message\n"));
+}
+
+#[test]
+fn policies_of_other_domains_are_listed_shown_fetched_and_forgotten() {
+    let view = crate::show::sts::tests::view();
+    let items = [json!(view)];
+    for (words, method) in
+        [("sts show example.org", "sts.show"), ("sts refresh example.org", "sts.refresh")]
+    {
+        let items = items.clone();
+        let (ran, asked) = says(words, move |request| listing(request, &items));
+        assert!(ran.code == 0 && ran.output.contains("  mode          enforce"), "{}", ran.output);
+        assert_eq!(asked[0]["method"], method);
+        assert_eq!(asked[0]["params"], json!({ "domain": "example.org" }));
+    }
+    let lines = items.clone();
+    let (ran, asked) = says("sts list --cache mx", move |request| listing(request, &lines));
+    assert!(ran.code == 0 && ran.output.contains("example.org  enforce"), "{}", ran.output);
+    assert_eq!(asked[0]["params"], json!({ "cache": "mx" }));
+    let (ran, _) = says("sts list", |request| listing(request, &[]));
+    assert_eq!((ran.code, ran.output.as_str()), (0, "no policy\n"));
+    let (ran, asked) =
+        says("sts forget example.org", |request| result(request, json!({ "forgotten": 1 })));
+    assert_eq!((ran.code, ran.output.as_str()), (0, "forgotten in 1 cache\n"));
+    assert_eq!(asked[0]["method"], "sts.forget");
+    for words in ["sts list", "sts show a.test", "sts refresh a.test", "sts forget a.test"] {
+        let (ran, _) =
+            says(words, |request| error(request, -32000, "no mtasts cache is configured"));
+        let told = "posthaste: no mtasts cache is configured\n";
+        assert_eq!((ran.code, ran.complaints.as_str()), (1, told));
+    }
 }
 
 #[test]

@@ -12,5 +12,6 @@ pub mod probe;
 pub mod processes;
 pub mod queue;
 pub mod status;
+pub mod sts;
 pub mod table;
 pub mod wire;

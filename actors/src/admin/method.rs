@@ -16,7 +16,7 @@ use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::route::destination::DestinationKey;
 
 use crate::admin::connection::{Fault, Line};
-use crate::admin::{Desk, live, probe, submission, wire};
+use crate::admin::{Desk, live, probe, sts, submission, wire};
 use crate::messages::admin::{
     Act, ExplainDestination, ExplainMessage, ListBatches, PanicChild, QueueView, ShowActors,
     ShowMessage, ShowQueue, Unable,
@@ -35,7 +35,16 @@ pub(super) type Answer = Result<Value, Fault>;
 /// whomever it is sent to.
 pub(super) fn changes_something(method: &str) -> bool {
     request::Act::read(method, &Value::Null).is_some()
-        || matches!(method, "log.debug" | "probe" | "send" | "shutdown" | "debug.panic")
+        || matches!(
+            method,
+            "log.debug"
+                | "probe"
+                | "send"
+                | "shutdown"
+                | "sts.refresh"
+                | "sts.forget"
+                | "debug.panic"
+        )
 }
 
 /// Runs one request. The outer error is the connection's.
@@ -59,6 +68,10 @@ pub(super) async fn call(
         "trace.wire" => return wire::failed(line, request, desk).await,
         "trace.wire.follow" => return wire::follow(line, request, desk).await,
         "probe" => return probe::probe(line, request, desk).await,
+        "sts.list" => return sts::list(line, request, desk).await,
+        "sts.show" => return sts::show(line, request, desk).await,
+        "sts.refresh" => return sts::refresh(line, request, desk).await,
+        "sts.forget" => sts::forget(request, uid, desk).await,
         "log.debug" => debug(request, desk),
         "send" => return send(line, request, desk).await,
         "shutdown" => shutdown(request, desk),

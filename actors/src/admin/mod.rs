@@ -4,10 +4,12 @@ mod connection;
 mod live;
 mod method;
 mod probe;
+pub mod sts;
 pub mod submission;
 mod wire;
 
 pub use method::DRAIN;
+pub use sts::StsDoor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,6 +79,7 @@ pub struct Desk {
     pub queues: Vec<QueueDoor>,
     pub remotes: Vec<RemoteDoor>,
     pub pools: Vec<Recipient<ShowPool>>,
+    pub caches: Vec<StsDoor>,
     /// Names of all that delivers.
     pub targets: Vec<String>,
     pub actors: Recipient<ShowActors>,

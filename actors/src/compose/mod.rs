@@ -358,6 +358,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         queues: queue_doors,
         remotes: std::mem::take(&mut births.remotes),
         pools: std::mem::take(&mut births.pools),
+        caches: Vec::new(),
         targets: kin.targets(),
         actors: root_address.clone().recipient(),
         panic: root_address.clone().recipient(),

@@ -235,6 +235,17 @@ pub struct Explain {
     pub what: String,
 }
 
+/// `sts.list`, and with a domain `sts.show`, `sts.refresh` and `sts.forget`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Name of the cache; without it all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
     /// A domain, or an address literal in its brackets.
