@@ -1,5 +1,7 @@
 //! `mx_auth { local_policy ... }` and `dnssec`: no mail goes where less is offered than is demanded, and none is bounced for it.
 
+use hickory_resolver::proto::rr::RecordType;
+
 use crate::harness::certificates::{Authority, Certificate, self_signed};
 use crate::harness::message::Message;
 use crate::harness::outbound::{Outbound, SENDER, SOON};
@@ -88,6 +90,16 @@ fn an_exchanger_of_an_unsigned_list_is_not_dialled_where_dnssec_is_demanded() {
     outbound.send("user@signed.test");
     signed.wait_for(1, SOON);
     wait_until("the level is told", SOON, || outbound.daemon.log().contains("mx_level: dnssec"));
+    // The proof that there is no MX counts as well.
+    let implicit = outbound.sink("mx.implicit.test");
+    outbound.dns.host("implicit.test", &[implicit.address().ip()]);
+    outbound.dns.no_data("implicit.test", RecordType::MX).authentic("implicit.test");
+    outbound.send("user@implicit.test");
+    implicit.wait_for(1, SOON);
+    // This name server vouches for nothing of the root: an operator is told.
+    wait_until("the resolver is examined", SOON, || {
+        outbound.daemon.said(&["status"]).contains("does not vouch for signatures")
+    });
     // The domain is repaired: what waited goes out.
     outbound.dns.authentic("unsigned.test");
     unsigned.wait_for(1, std::time::Duration::from_secs(90));

@@ -12,8 +12,8 @@ pub use method::DRAIN;
 pub use sts::StsDoor;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, Supervised};
@@ -80,6 +80,8 @@ pub struct Desk {
     pub remotes: Vec<RemoteDoor>,
     pub pools: Vec<Recipient<ShowPool>>,
     pub caches: Vec<StsDoor>,
+    /// What is wrong with the resolver, where its word on signatures counts.
+    pub resolver: Arc<OnceLock<String>>,
     /// Names of all that delivers.
     pub targets: Vec<String>,
     pub actors: Recipient<ShowActors>,

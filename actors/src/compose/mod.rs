@@ -313,6 +313,8 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             Some(TargetSettings::Queue(_)) | None => {}
         }
     }
+    let resolver_wrong =
+        remote::examine_resolver(&configuration.targets, &resolver, &runtime, daemon);
     let (mut ears, mut queue_doors) = (Vec::new(), Vec::new());
     for (place, target) in configuration.targets.iter().enumerate() {
         let Some(TargetSettings::Queue(settings)) = &target.settings else { continue };
@@ -359,6 +361,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         remotes: std::mem::take(&mut births.remotes),
         pools: std::mem::take(&mut births.pools),
         caches: Vec::new(),
+        resolver: resolver_wrong,
         targets: kin.targets(),
         actors: root_address.clone().recipient(),
         panic: root_address.clone().recipient(),

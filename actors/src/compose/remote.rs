@@ -1,15 +1,17 @@
-//! A remote target with its connection pool.
+//! A remote target with its connection pool, and the resolver as far as its word on signatures counts.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use slog::{Logger, info, warn};
 use tokio::runtime::Handle;
 
-use posthaste_edge::dns::Resolver;
+use posthaste_edge::dns::{Probes, Resolver, Validation};
 use posthaste_mail::attempt::remote::Rules;
 
 use super::kin::Kin;
 use super::{Births, Start};
 use crate::admin::RemoteDoor;
+use crate::configuration::{Target, TargetSettings};
 use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
@@ -89,4 +91,35 @@ impl RemoteWorld<'_> {
         births.remotes.push(RemoteDoor { name: name.to_string(), examine });
         births.add(name, "target.remote", unborn, actor, Intensity::TARGET);
     }
+}
+
+/// Where `dnssec` is configured and the resolver's AD bit means nothing, `min_mx_level dnssec` would send nothing and nobody would know
+/// why: the log and `status` say so. Found out once, after the start.
+pub(super) fn examine_resolver(
+    targets: &[Target],
+    resolver: &Resolver,
+    runtime: &Handle,
+    log: &Logger,
+) -> Arc<OnceLock<String>> {
+    let wrong = Arc::new(OnceLock::new());
+    let counts = |target: &Target| match &target.settings {
+        Some(TargetSettings::Remote(settings)) => settings.policies.dnssec,
+        Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => false,
+    };
+    if !targets.iter().any(counts) {
+        return wrong;
+    }
+    let (resolver, told, log) = (resolver.clone(), Arc::clone(&wrong), log.clone());
+    runtime.spawn(async move {
+        let why = match resolver.validates(&Probes::default()).await {
+            Validation::Yes => return info!(log, "the resolver validates"),
+            Validation::No(why) => why,
+            Validation::Unknown(why) => format!("it could not be found out: {why}"),
+        };
+        let text =
+            format!("dnssec is configured, and the resolver does not vouch for signatures: {why}");
+        warn!(log, "resolver"; "warning" => &text);
+        let _ = told.set(text); // it is set here only
+    });
+    wrong
 }

@@ -21,6 +21,7 @@ use posthaste_mail::policy::requirement::{Requirement, requirement};
 use posthaste_mail::policy::settings::Policies;
 use posthaste_mail::policy::{AddressUse, InForce};
 use posthaste_mail::route::addresses::{HostAddresses, Missing};
+use posthaste_mail::route::mx::MxRecord;
 
 use crate::messages::pool::{CheckIn, CheckOut};
 use crate::targets::remote::counters::Counters;
@@ -58,6 +59,14 @@ pub struct Network {
 }
 
 impl Network {
+    /// Where signatures count, an answer that there is no MX is asked for with its proof.
+    pub async fn mx(&self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
+        match self.policies.dnssec {
+            true => self.resolver.mx_or_proof(domain).await,
+            false => self.resolver.mx(domain).await,
+        }
+    }
+
     pub async fn addresses(&self, host: &Domain) -> Lookup<HostAddresses> {
         let mut found = self.resolver.addresses(host, self.families).await;
         // A host without IPv4 may still have an address: that we may not use it is no reason to say that there is none, and to bounce.

@@ -125,7 +125,7 @@ impl Approach for RemotePorts {
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         self.caller.whereabouts.enter(Phase::MxLookup);
         let network = &self.caller.network;
-        let found = self.patience.before(network.resolver.mx(domain)).await;
+        let found = self.patience.before(network.mx(domain)).await;
         found.unwrap_or_else(called_off)
     }
 

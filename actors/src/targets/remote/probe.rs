@@ -112,7 +112,7 @@ impl Approach for Glance {
     type Session = Live;
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
-        self.caller.network.resolver.mx(domain).await
+        self.caller.network.mx(domain).await
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
