@@ -1,7 +1,7 @@
 //! How long an attempt may wait for others before the queue wants its slot back, and how the queue calls it off.
 //!
 //! Decision 21: ten seconds of waiting, for a name server, a connection, a greeting, or in the midst of a session, and the slot is better
-//! used by somebody else. As long as there is no session the queue may call the attempt off; afterwards it is waited out.
+//! used by somebody else. Each answer on the way to a session begins them anew: a slow host is not a silent one. As long as there is no session the queue may call the attempt off; afterwards it is waited out.
 
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use actix::Recipient as Address;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::BatchId;
 
@@ -22,6 +24,8 @@ pub struct Patience {
     batch: BatchId,
     waiting_to: Address<WaitingLong>,
     called_off: watch::Receiver<bool>,
+    whereabouts: Whereabouts,
+    limit: Duration,
     /// Once is enough.
     told: bool,
 }
@@ -31,8 +35,9 @@ impl Patience {
         batch: BatchId,
         waiting_to: Address<WaitingLong>,
         called_off: watch::Receiver<bool>,
+        whereabouts: Whereabouts,
     ) -> Patience {
-        Patience { batch, waiting_to, called_off, told: false }
+        Patience { batch, waiting_to, called_off, whereabouts, limit: LIMIT, told: false }
     }
 
     /// Work before there is a session. `None`: the queue has called it off.
@@ -45,11 +50,18 @@ impl Patience {
             }
         };
         let (mut work, mut off) = (pin!(work), pin!(off));
-        let mut over = pin!(tokio::time::sleep(LIMIT));
+        let mut over = pin!(tokio::time::sleep(self.limit));
         loop {
             tokio::select! {
                 end = &mut work => return Some(end),
-                () = &mut over, if !self.told => self.tell(Within::Dialling),
+                () = &mut over, if !self.told => {
+                    let left = self.limit.saturating_sub(self.whereabouts.look().lasting);
+                    if left.is_zero() {
+                        self.tell(Within::Dialling);
+                    } else {
+                        over.as_mut().reset(Instant::now() + left);
+                    }
+                }
                 () = &mut off => return None,
             }
         }
@@ -83,5 +95,64 @@ async fn stands_still(progress: &AtomicU64) {
             return;
         }
         tokio::time::sleep(LIMIT).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+    use tokio::time::sleep;
+
+    use posthaste_mail::attempt::phase::Phase;
+    use posthaste_mail::envelope::EnvelopeId;
+    use posthaste_mail::outcome::Stage;
+
+    use super::*;
+    use crate::targets::recorder::with_actors;
+
+    struct Queue(UnboundedSender<Within>);
+
+    impl Actor for Queue {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<WaitingLong> for Queue {
+        type Result = ();
+
+        fn handle(&mut self, message: WaitingLong, _: &mut Context<Self>) {
+            self.0.send(message.within).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_slow_host_is_not_a_silent_one() {
+        with_actors(async {
+            let (told_to, mut told) = unbounded_channel();
+            let queue = Queue(told_to).start().recipient();
+            let batch = BatchId { envelope: EnvelopeId::from_bytes([1; 16]), index: 0 };
+            let (call_off, called_off) = watch::channel(false);
+            let whereabouts = Whereabouts::default();
+            let limit = Duration::from_millis(500);
+            let patience = Patience::new(batch, queue, called_off, whereabouts.clone());
+            let mut patience = Patience { limit, ..patience };
+            // Eight of the ten seconds for each answer.
+            let slow = async {
+                for stage in [Stage::Connect, Stage::Greeting, Stage::Ehlo, Stage::StartTls] {
+                    whereabouts.step(Phase::In(stage));
+                    sleep(limit * 4 / 10).await;
+                }
+            };
+            assert!(patience.before(slow).await.is_some());
+            assert!(told.try_recv().is_err());
+            // And one that says no more.
+            let silent = async {
+                whereabouts.step(Phase::In(Stage::Ehlo));
+                assert_eq!(told.recv().await, Some(Within::Dialling));
+                call_off.send_replace(true);
+                pending::<()>().await;
+            };
+            assert!(patience.before(silent).await.is_none());
+        });
     }
 }

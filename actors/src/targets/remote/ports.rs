@@ -64,7 +64,7 @@ impl RemotePorts {
             destination: key.destination.to_string(),
             id,
             wish: tls,
-            whereabouts: work.whereabouts,
+            whereabouts: work.whereabouts.clone(),
             network,
             clock,
             log: log.new(slog::o!("id" => id.to_string())),
@@ -81,7 +81,12 @@ impl RemotePorts {
             _slot: work.slot,
             _permit: work.permit,
             settled_to: work.settled_to,
-            patience: Patience::new(work.lease.batch, work.waiting_to, work.called_off),
+            patience: Patience::new(
+                work.lease.batch,
+                work.waiting_to,
+                work.called_off,
+                work.whereabouts,
+            ),
             outcomes: Vec::new(),
             last: None,
         }
