@@ -97,11 +97,6 @@ impl RemotePorts {
         (self.outcomes, self.last)
     }
 
-    fn lender(&self) -> Lender<'_> {
-        let Network { pool_out: check_out, pool_in: check_in, .. } = &*self.caller.network;
-        Lender { check_out, check_in, key: &self.key, now: self.caller.clock.now() }
-    }
-
     fn account(&self) -> Account<'_> {
         let destination = &self.key.destination;
         Account { log: &self.sessions, destination, id: self.envelope.id }
@@ -112,6 +107,11 @@ impl RemotePorts {
             addressees.iter().map(|a| (a.index(), Fate::Refused(failure.clone()))).collect();
         untouched(fates, false)
     }
+}
+
+fn lender<'a>(caller: &'a Caller, key: &'a PoolKey) -> Lender<'a> {
+    let Network { pool_out: check_out, pool_in: check_in, .. } = &*caller.network;
+    Lender { check_out, check_in, key, now: caller.clock.now() }
 }
 
 /// No transaction was made, and the session is as it was.
@@ -208,9 +208,9 @@ impl Approach for RemotePorts {
 impl Ports for RemotePorts {
     async fn check_out(&mut self) -> Option<Live> {
         self.caller.whereabouts.enter(Phase::IdleSession);
-        let found =
-            self.lender().lend(|proof| self.caller.network.in_force(proof, self.caller.wish)).await;
-        let idle = *found?;
+        let (caller, lender) = (&self.caller, lender(&self.caller, &self.key));
+        let found = lender.lend(|proof| caller.network.in_force(proof, caller.wish));
+        let idle = *self.patience.before(found).await??;
         let Idle { mut session, remote, facts, proof, .. } = idle;
         let Idle { opened, last_used, transactions, recording, .. } = idle;
         session.show_to(Some(self.caller.whereabouts.clone()));
@@ -327,7 +327,7 @@ impl Ports for RemotePorts {
             transactions: live.transactions,
             recording: live.recording,
         };
-        self.lender().give_back(Box::new(idle), wish);
+        lender(&self.caller, &self.key).give_back(Box::new(idle), wish);
     }
 
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
@@ -360,8 +360,10 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
+    use actix::{Actor, Addr, Context, Handler};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::sync::{oneshot, watch};
 
     use posthaste_edge::clock::dice;
     use posthaste_edge::dial::LocalAddresses;
@@ -381,6 +383,7 @@ mod tests {
     use posthaste_mail::route::destination::DestinationKey;
 
     use super::*;
+    use crate::messages::pool::{CheckOut, Claim};
     use crate::targets::recorder::{
         Recorder, body, envelope, recipient, silent, with_actors, work,
     };
@@ -407,15 +410,11 @@ mod tests {
         heard
     }
 
-    /// A message before its attempt, and the fate its recipient meets when the journal fails, or does not.
-    async fn fate(fails: bool) -> (Fate, String) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let peer = tokio::spawn(agreeable(listener));
-        let recorded = Recorder::begin();
-        let clock = Clock::system();
-        let minute = Duration::from_secs(60);
-        let network = Network {
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// All peers are on this port.
+    fn network(port: u16, clock: &Clock, recorder: &Addr<Recorder>) -> Network {
+        Network {
             target: "mx".to_string(),
             resolver: Resolver::new(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 1))], clock.clone())
                 .unwrap(),
@@ -426,24 +425,28 @@ mod tests {
             families: Families::OnlyIpv4,
             allow_loopback: true,
             own_addresses: Vec::new(),
-            hosts: Arc::new(HostMemory::recall("mx", &Hints::default(), &clock)),
-            connect_timeout: minute,
+            hosts: Arc::new(HostMemory::recall("mx", &Hints::default(), clock)),
+            connect_timeout: MINUTE,
             reuse_limit: 10,
             timeouts: Timeouts {
-                greeting: minute,
-                command: minute,
-                block: minute,
-                submission: minute,
-                transaction: minute,
+                greeting: MINUTE,
+                command: MINUTE,
+                block: MINUTE,
+                submission: MINUTE,
+                transaction: MINUTE,
             },
             eight_bit: EightBit::AsItIs,
             unchunked: Unchunked::default(),
             policies: Policies::default(),
-            pool_out: recorded.address.clone().recipient(),
-            pool_in: recorded.address.clone().recipient(),
+            pool_out: recorder.clone().recipient(),
+            pool_in: recorder.clone().recipient(),
             counters: Arc::default(),
             wire: Arc::new(Wire::new(clock.clone())),
-        };
+        }
+    }
+
+    /// An attempt of one message, as the queue hands it over.
+    async fn delivery(clock: &Clock, recorder: &Addr<Recorder>) -> (Deliver, Arc<MemorySpool>) {
         let memory = Arc::new(MemorySpool::new());
         let spool: Arc<dyn Spool> = memory.clone();
         let now = clock.now();
@@ -454,10 +457,21 @@ mod tests {
         let accepted = Accepted { envelope: envelope(id, now), batches, undecided: false };
         spool.accept(accepted, body()).await.unwrap();
         let boot = Boot { node: "mx".into(), number: 1 };
-        let terms = Terms { boot, serial: 1, now, span: minute };
+        let terms = Terms { boot, serial: 1, now, span: MINUTE };
         let batch = BatchId { envelope: id, index: 0 };
         let taken = spool.take(batch, terms, Plan::default(), 1).await.unwrap().unwrap();
-        let work = work(taken, &spool, &recorded.address);
+        (work(taken, &spool, recorder), memory)
+    }
+
+    /// A message before its attempt, and the fate its recipient meets when the journal fails, or does not.
+    async fn fate(fails: bool) -> (Fate, String) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = tokio::spawn(agreeable(listener));
+        let recorder = Recorder::begin().address;
+        let clock = Clock::system();
+        let network = network(port, &clock, &recorder);
+        let (work, memory) = delivery(&clock, &recorder).await;
         let named = addressees(&work.recipients);
         let mut ports = RemotePorts::new(Arc::new(network), work, clock, silent());
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -483,6 +497,46 @@ mod tests {
             let Fate::Refused(failure) = fate else { panic!("{fate:?}") };
             assert_eq!(failure.cause, Cause::OwnResources);
             assert!(matches!(failure.outcome(), Outcome::Postponed(_)));
+        });
+    }
+
+    /// A pool with one session.
+    struct Pool(Option<Box<Idle>>);
+
+    impl Actor for Pool {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<CheckOut> for Pool {
+        type Result = Option<Claim>;
+
+        fn handle(&mut self, _: CheckOut, _: &mut Context<Self>) -> Self::Result {
+            let (to, claim) = oneshot::channel();
+            to.send(self.0.take()?).unwrap();
+            Some(claim)
+        }
+    }
+
+    #[test]
+    fn an_idle_session_that_does_not_answer_is_not_waited_for() {
+        with_actors(async {
+            let (clock, recorder) = (Clock::system(), Recorder::begin().address);
+            let last_used = clock.now().minus(MINUTE);
+            let (idle, mut peer) = crate::peer::idle(last_used).await;
+            let network = Network {
+                pool_out: Pool(Some(idle)).start().recipient(),
+                ..network(0, &clock, &recorder)
+            };
+            let (work, _) = delivery(&clock, &recorder).await;
+            let (call_off, called_off) = watch::channel(false);
+            let work = Deliver { called_off, ..work };
+            let mut ports = RemotePorts::new(Arc::new(network), work, clock, silent());
+            let (found, ()) = tokio::join!(ports.check_out(), async {
+                assert_eq!(peer.hears().await.as_deref(), Some("RSET"));
+                call_off.send_replace(true);
+                assert_eq!(peer.hears().await, None);
+            });
+            assert!(found.is_none());
         });
     }
 }
