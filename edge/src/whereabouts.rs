@@ -65,6 +65,10 @@ impl Whereabouts {
         }
     }
 
+    pub fn phase(&self) -> Phase {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).phase
+    }
+
     pub fn look(&self) -> Glimpse {
         let place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Glimpse {
@@ -96,6 +100,7 @@ mod tests {
         attempt.step(Phase::In(Stage::Content)); // a further piece
         assert_eq!(since(), begun);
         attempt.step(Phase::Settling);
+        assert_eq!(seen.phase(), Phase::Settling);
         assert!(since() > begun);
         let glimpse = seen.look();
         assert_eq!((glimpse.host.as_deref(), glimpse.address), (Some("mx.test"), address));

@@ -1,5 +1,7 @@
 //! A peer that hangs costs its own mail time, and nobody else's: with four slots and three such peers the fourth peer's mail goes on.
 
+use std::time::Duration;
+
 use hickory_resolver::proto::rr::RecordType;
 
 use crate::harness::dialogue::{Dialogue, Player};
@@ -103,6 +105,28 @@ fn many_messages_for_peers_that_fall_silent_leave_slots_to_the_living() {
     sink.wait_for(10, AFTER_RETRIES);
     assert!(sink.copies().into_values().all(|copies| copies == 1));
     assert_eq!(outbound.home.count(), 0);
+}
+
+#[test]
+fn one_silent_exchanger_of_many_domains_takes_no_slots() {
+    let outbound = Outbound::start_with("one_slot_exchanger", &[], |config| {
+        config.queue = config.queue.replace("max_parallelism 64", "max_parallelism 4");
+    });
+    let (name, script) = NO_ROOM[0];
+    let silent = Dialogue::parse(name, script).unwrap().play(outbound.area.socket(), None);
+    outbound.dns.host("mx.silent.test", &[silent.sink.address().ip()]);
+    for number in 0..60 {
+        let domain = format!("d{number}.test");
+        outbound.dns.mx(&domain, &[(10, "mx.silent.test")]);
+        outbound.send(&format!("user@{domain}"));
+    }
+    wait_until("all slots are taken", SOON, || silent.sink.connections() >= 4);
+    let sink = outbound.sink("lively.test");
+    outbound.send("user@lively.test");
+    // Ten seconds of patience, once for all of them.
+    sink.wait_for(1, Duration::from_secs(30));
+    assert!(silent.sink.connections() < 20, "{} connections", silent.sink.connections());
+    assert_eq!((outbound.daemon.queued().len(), outbound.home.count()), (60, 0));
 }
 
 #[test]

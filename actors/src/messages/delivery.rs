@@ -14,6 +14,7 @@ use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::lease::Lease;
 use posthaste_mail::queue::record::{BatchId, JournalEntry};
 use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::route::hosts::Means;
 
 use crate::limits::Permit;
 
@@ -29,6 +30,8 @@ pub struct Deliver {
     pub journal: Journal,
     /// Held for as long as the attempt runs.
     pub slot: Slot,
+    /// What kind of place that is, as the attempt begins.
+    pub means: Means,
     /// What the target's limits gave leave for, held as long.
     pub permit: Option<Permit>,
     /// Where the attempt says what it does just now.

@@ -13,6 +13,7 @@ use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::{Mailbox, ReversePath};
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::outcome::{Outcome, Reach, Receipt, SessionFacts};
+use posthaste_mail::route::hosts::Means;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::delivery::{Busy, Deliver, Finished, Journal, Settled, Slot, WaitingLong};
@@ -86,6 +87,7 @@ pub fn work(taken: Taken, journal: &Arc<dyn Spool>, to: &Addr<Recorder>) -> Deli
         journal: Journal::new(Arc::clone(journal), taken.lease.batch),
         lease: taken.lease,
         slot: Slot::new(permit),
+        means: Means::Slot,
         permit: None,
         whereabouts: Whereabouts::default(),
         called_off: watch::channel(false).1,

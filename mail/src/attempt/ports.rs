@@ -72,6 +72,9 @@ pub trait Approach: Send {
     /// It took no connection lately: others first.
     fn rests(&self, address: IpAddr) -> bool;
 
+    /// It lets somebody wait at this moment: of those that rest it comes last.
+    fn is_silent(&self, address: IpAddr) -> bool;
+
     /// Is it of a family that we may and can use?
     fn is_usable(&self, address: IpAddr) -> bool;
 }

@@ -281,6 +281,10 @@ impl<P: ProbePorts> Approach for Sight<'_, P> {
         self.ports.is_own(address)
     }
 
+    fn is_silent(&self, address: IpAddr) -> bool {
+        self.ports.is_silent(address)
+    }
+
     fn rests(&self, address: IpAddr) -> bool {
         self.ports.rests(address)
     }

@@ -178,7 +178,10 @@ impl Walk {
         {
             self.address(Some(&candidate), address, OtherFamily::Absent, visitor, ports).await;
         }
-        for (candidate, address) in std::mem::take(&mut self.resting) {
+        let mut resting = std::mem::take(&mut self.resting);
+        // Who is silent may end the attempt: nobody is left unasked for that.
+        resting.sort_by_key(|(_, address)| ports.is_silent(*address));
+        for (candidate, address) in resting {
             let host = candidate.host.ascii();
             // Those before our own place may take it, however often they did not.
             let barred = self.ourselves.is_some_and(|place| candidate.preference >= place);
@@ -284,6 +287,11 @@ impl Walk {
             }
             if !self.may_ask(visitor) {
                 break;
+            }
+            // The others may have taken long.
+            if ports.rests(*address) {
+                self.resting.push((candidate.clone(), *address));
+                continue;
             }
             if self.is_last_of_one_family(*address) {
                 if self.spare.is_some() {

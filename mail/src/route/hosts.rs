@@ -3,6 +3,9 @@
 //! An address that did not answer rests: five minutes, and twice as long each time it fails again, up to an hour. So long
 //! it stands behind all others, and until somebody gets through one delivery at a time tries it. Ten thousand domains behind one dead exchanger then cost one
 //! dial, not ten thousand.
+//!
+//! As long as nobody has failed yet, an address that takes connections and says nothing looks well, for minutes. So dials that wait are known,
+//! too: one that has waited for ten seconds makes the address silent, and whoever holds a slot does not dial it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -15,6 +18,8 @@ use crate::time::Timestamp;
 
 const FIRST_REST: Duration = Duration::from_secs(300);
 const LONGEST_REST: Duration = Duration::from_secs(3600);
+/// A dial that has waited so long for an answer makes the address a silent one.
+const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// Addresses, and hosts, that are remembered.
 pub const MOST: usize = 20_000;
 
@@ -28,14 +33,34 @@ pub struct Failing {
     pub why: Failure,
 }
 
-/// May an address be dialled?
+/// May an address be dialled? A dial has a number, by which its end is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leave {
-    Go,
-    /// By this delivery only: it finds out for the others. Tell its end.
-    Probe,
+    Go(u64),
+    /// By this delivery only: it finds out for the others.
+    Probe(u64),
     /// Another delivery finds out, about what was known so far.
-    Wait(Failing),
+    Wait(Option<Failing>),
+    /// Another delivery has waited so long, and a slot is not for waiting.
+    Silent(Duration),
+}
+
+/// What somebody who is about to dial may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// A slot, that others want.
+    Slot,
+    /// Time only.
+    Patience,
+}
+
+/// Dials of one address that have no end yet.
+#[derive(Debug, Default)]
+struct Dialling {
+    /// Since when each of them has had no answer.
+    since: HashMap<u64, Timestamp>,
+    /// Somebody was answered meanwhile.
+    answered: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +75,8 @@ struct Entry {
 pub struct Hosts {
     serial: u64,
     failing: HashMap<IpAddr, Entry>,
+    /// As many as there are deliveries at most.
+    dialling: HashMap<IpAddr, Dialling>,
     by_age: BTreeMap<u64, IpAddr>,
     /// Hosts whose last session was over IPv4. IPv6 is what is tried first anyway.
     over_v4: HashMap<String, u64>,
@@ -71,33 +98,68 @@ impl Hosts {
         }
     }
 
-    /// The address did not answer lately: others first.
+    /// The address did not answer lately, or lets somebody wait for its answer: others first.
     pub fn rests(&self, address: IpAddr, now: Timestamp) -> bool {
         let resting = |failing: &Failing| now < failing.until && !is_past(failing, now);
         self.failing.get(&address).is_some_and(|entry| resting(&entry.failing))
+            || self.silence(address, now).is_some()
+    }
+
+    /// How long the address has let somebody wait, if that is long.
+    pub fn silence(&self, address: IpAddr, now: Timestamp) -> Option<Duration> {
+        let since = self.dialling.get(&address)?.since.values().min()?;
+        Some(now.since(*since)).filter(|silence| *silence >= SILENT_AFTER)
     }
 
     pub fn failing(&self, address: IpAddr, now: Timestamp) -> Option<&Failing> {
         self.failing.get(&address).map(|e| &e.failing).filter(|failing| !is_past(failing, now))
     }
 
-    /// A delivery is finding out.
-    pub fn is_probed(&self, address: IpAddr) -> bool {
-        self.failing.get(&address).is_some_and(|entry| entry.probed)
+    /// Somebody is about to dial.
+    pub fn begin(&mut self, address: IpAddr, means: Means, now: Timestamp) -> Leave {
+        let silence = self.silence(address, now);
+        if let (Means::Slot, Some(silence)) = (means, silence) {
+            return Leave::Silent(silence);
+        }
+        if self.failing.get(&address).is_some_and(|entry| is_past(&entry.failing, now)) {
+            self.forget(address);
+        }
+        if let Some(entry) = self.failing.get_mut(&address) {
+            if entry.probed {
+                return Leave::Wait(Some(entry.failing.clone()));
+            }
+            entry.probed = true;
+            return Leave::Probe(self.dials(address, now));
+        }
+        // Where others are answered nobody has to wait for their word.
+        let quiet = |dialling: &Dialling| !dialling.answered || silence.is_some();
+        if means == Means::Patience && self.dialling.get(&address).is_some_and(quiet) {
+            return Leave::Wait(None);
+        }
+        Leave::Go(self.dials(address, now))
     }
 
-    /// Somebody is about to dial.
-    pub fn begin(&mut self, address: IpAddr, now: Timestamp) -> Leave {
-        let Some(entry) = self.failing.get_mut(&address) else { return Leave::Go };
-        if is_past(&entry.failing, now) {
-            self.forget(address);
-            return Leave::Go;
+    fn dials(&mut self, address: IpAddr, now: Timestamp) -> u64 {
+        self.serial += 1;
+        self.dialling.entry(address).or_default().since.insert(self.serial, now);
+        self.serial
+    }
+
+    /// A dial got an answer on its way to a session, and waits for the next one.
+    pub fn goes_on(&mut self, address: IpAddr, dial: u64, now: Timestamp) {
+        let dialling = self.dialling.get_mut(&address);
+        if let Some(since) = dialling.and_then(|dialling| dialling.since.get_mut(&dial)) {
+            *since = now;
         }
-        if entry.probed {
-            return Leave::Wait(entry.failing.clone());
+    }
+
+    /// A dial is over, however it ended.
+    pub fn end(&mut self, address: IpAddr, dial: u64) {
+        let Some(dialling) = self.dialling.get_mut(&address) else { return };
+        dialling.since.remove(&dial);
+        if dialling.since.is_empty() {
+            self.dialling.remove(&address);
         }
-        entry.probed = true;
-        Leave::Probe
     }
 
     /// The probe was called off, and says nothing.
@@ -125,14 +187,18 @@ impl Hosts {
         self.set(address, failing);
     }
 
-    /// Somebody is there.
-    pub fn answered(&mut self, address: IpAddr) {
+    /// Somebody is there, and has no longer let anybody wait.
+    pub fn answered(&mut self, address: IpAddr, now: Timestamp) {
         self.forget(address);
+        if let Some(dialling) = self.dialling.get_mut(&address) {
+            dialling.answered = true;
+            dialling.since.values_mut().for_each(|since| *since = now);
+        }
     }
 
     /// A session was made with this host.
-    pub fn reached(&mut self, host: &str, address: IpAddr) {
-        self.forget(address);
+    pub fn reached(&mut self, host: &str, address: IpAddr, now: Timestamp) {
+        self.answered(address, now);
         if let Some(number) = self.over_v4.remove(host) {
             self.v4_by_age.remove(&number);
         }
@@ -221,6 +287,20 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn go(hosts: &mut Hosts, address: IpAddr, now: Timestamp) -> u64 {
+        match hosts.begin(address, Means::Slot, now) {
+            Leave::Go(dial) => dial,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn probe(hosts: &mut Hosts, address: IpAddr, now: Timestamp) -> u64 {
+        match hosts.begin(address, Means::Slot, now) {
+            Leave::Probe(dial) => dial,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn refused() -> Failure {
         Failure::new(Cause::Unreachable, "refused")
     }
@@ -230,27 +310,78 @@ mod tests {
         let mut hosts = Hosts::new();
         let address = ip("192.0.2.1");
         // Five dialled at the same moment.
-        for _ in 0..5 {
-            assert_eq!(hosts.begin(address, at(0)), Leave::Go);
-        }
-        for _ in 0..5 {
+        let dials: Vec<u64> = (0..5).map(|_| go(&mut hosts, address, at(0))).collect();
+        for dial in dials {
             hosts.failed(address, refused(), at(1));
+            hosts.end(address, dial);
         }
         assert_eq!(hosts.failing(address, at(2)).unwrap().until, at(301));
         assert!(hosts.rests(address, at(2)));
-        assert_eq!(hosts.begin(address, at(2)), Leave::Probe);
-        assert!(
-            matches!(hosts.begin(address, at(2)), Leave::Wait(known) if known.until == at(301))
-        );
+        let probe = self::probe(&mut hosts, address, at(2));
+        let waits = hosts.begin(address, Means::Slot, at(2));
+        assert!(matches!(waits, Leave::Wait(Some(known)) if known.until == at(301)));
         hosts.gave_up(address);
-        assert_eq!(hosts.begin(address, at(3)), Leave::Probe);
+        hosts.end(address, probe);
+        let probe = self::probe(&mut hosts, address, at(3));
         hosts.failed(address, refused(), at(4));
+        hosts.end(address, probe);
         assert_eq!(hosts.failing(address, at(5)).unwrap().until, at(604));
         assert_eq!(hosts.failing(address, at(5)).unwrap().since, at(1));
-        assert_eq!(hosts.begin(address, at(900)), Leave::Probe);
-        hosts.reached("mx.test", address);
-        assert_eq!(hosts.begin(address, at(901)), Leave::Go);
+        self::probe(&mut hosts, address, at(900));
+        hosts.reached("mx.test", address, at(900));
+        go(&mut hosts, address, at(901));
         assert!(!hosts.rests(address, at(901)));
+    }
+
+    #[test]
+    fn an_address_that_lets_somebody_wait_gets_no_slots() {
+        let mut hosts = Hosts::new();
+        let address = ip("192.0.2.1");
+        let first = go(&mut hosts, address, at(0));
+        let second = go(&mut hosts, address, at(9));
+        // Who has time waits for the word of the others, even before that is long.
+        assert_eq!(hosts.begin(address, Means::Patience, at(9)), Leave::Wait(None));
+        assert!(!hosts.rests(address, at(9)) && hosts.rests(address, at(12)));
+        let silent = Leave::Silent(Duration::from_secs(12));
+        assert_eq!(hosts.begin(address, Means::Slot, at(12)), silent);
+        assert_eq!(hosts.begin(address, Means::Patience, at(12)), Leave::Wait(None));
+        // It is slow, and not silent.
+        hosts.goes_on(address, first, at(13));
+        assert!(!hosts.rests(address, at(18)));
+        // The second has waited longer now.
+        assert!(hosts.rests(address, at(19)));
+        hosts.end(address, second);
+        assert!(!hosts.rests(address, at(19)) && hosts.rests(address, at(23)));
+        hosts.end(address, first);
+        assert!(hosts.dialling.is_empty());
+        go(&mut hosts, address, at(24));
+    }
+
+    #[test]
+    fn an_answer_lets_all_others_go() {
+        let mut hosts = Hosts::new();
+        let address = ip("192.0.2.1");
+        let first = go(&mut hosts, address, at(0));
+        go(&mut hosts, address, at(1));
+        assert!(hosts.rests(address, at(15)));
+        hosts.reached("mx.test", address, at(15));
+        hosts.end(address, first);
+        go(&mut hosts, address, at(15));
+        assert!(matches!(hosts.begin(address, Means::Patience, at(15)), Leave::Go(_)));
+        // Those that still wait are a new silence.
+        assert!(hosts.rests(address, at(25)));
+        assert_eq!(hosts.begin(address, Means::Patience, at(25)), Leave::Wait(None));
+    }
+
+    #[test]
+    fn nobody_spends_a_slot_on_a_probe_that_lasts() {
+        let mut hosts = Hosts::new();
+        let address = ip("192.0.2.1");
+        hosts.failed(address, refused(), at(0));
+        probe(&mut hosts, address, at(1));
+        assert!(matches!(hosts.begin(address, Means::Slot, at(10)), Leave::Wait(Some(_))));
+        assert!(matches!(hosts.begin(address, Means::Slot, at(11)), Leave::Silent(_)));
+        assert!(matches!(hosts.begin(address, Means::Patience, at(11)), Leave::Wait(Some(_))));
     }
 
     #[test]
@@ -259,15 +390,18 @@ mod tests {
         let address = ip("2001:db8::1");
         let mut now = 0;
         for rest in [300, 600, 1200, 2400, 3600, 3600] {
-            hosts.begin(address, at(now));
+            let begun = hosts.begin(address, Means::Slot, at(now));
+            let (Leave::Go(dial) | Leave::Probe(dial)) = begun else { panic!("{begun:?}") };
             hosts.failed(address, refused(), at(now));
+            hosts.end(address, dial);
             assert_eq!(hosts.failing(address, at(now)).unwrap().until, at(now + rest));
             now += rest;
         }
         // Its time is over, and still it is tried by one.
         assert!(!hosts.rests(address, at(now)));
-        assert_eq!(hosts.begin(address, at(now + 3599)), Leave::Probe);
-        assert_eq!(hosts.begin(address, at(now + 3600)), Leave::Go);
+        let dial = probe(&mut hosts, address, at(now + 3599));
+        hosts.end(address, dial);
+        go(&mut hosts, address, at(now + 3600));
         hosts.failed(address, refused(), at(now + 3600));
         assert_eq!(hosts.failing(address, at(now + 3600)).unwrap().rest, FIRST_REST);
     }
@@ -278,13 +412,13 @@ mod tests {
         let list = || vec![ip("2001:db8::1"), ip("192.0.2.1"), ip("2001:db8::2"), ip("192.0.2.2")];
         let other = vec![ip("192.0.2.1"), ip("2001:db8::1"), ip("192.0.2.2"), ip("2001:db8::2")];
         assert_eq!(hosts.prefer("mx.test", list()), list());
-        hosts.reached("mx.test", ip("192.0.2.2"));
+        hosts.reached("mx.test", ip("192.0.2.2"), at(0));
         assert_eq!(hosts.prefer("mx.test", list()), other);
         assert_eq!(hosts.prefer("mx2.test", list()), list());
-        hosts.reached("mx.test", ip("2001:db8::2"));
+        hosts.reached("mx.test", ip("2001:db8::2"), at(0));
         assert_eq!(hosts.prefer("mx.test", list()), list());
         let five = vec![ip("2001:db8::1"), ip("2001:db8::2"), ip("192.0.2.1")];
-        hosts.reached("mx.test", ip("192.0.2.1"));
+        hosts.reached("mx.test", ip("192.0.2.1"), at(0));
         let mixed = vec![ip("192.0.2.1"), ip("2001:db8::1"), ip("2001:db8::2")];
         assert_eq!(hosts.prefer("mx.test", five), mixed);
     }
@@ -295,7 +429,7 @@ mod tests {
         for number in 0..u32::try_from(MOST).unwrap() + 10 {
             let address = IpAddr::from(number.to_be_bytes());
             hosts.failed(address, refused(), at(0));
-            hosts.reached(&format!("mx{number}.test"), IpAddr::from([1, 1, 1, 1]));
+            hosts.reached(&format!("mx{number}.test"), IpAddr::from([1, 1, 1, 1]), at(0));
         }
         assert_eq!((hosts.count(), hosts.by_age.len()), (MOST, MOST));
         assert_eq!((hosts.over_v4.len(), hosts.v4_by_age.len()), (MOST, MOST));

@@ -23,6 +23,7 @@ use posthaste_mail::queue::parking::Lot;
 use posthaste_mail::queue::record::{BatchId, BatchRecord};
 use posthaste_mail::queue::turns::Room;
 use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::route::hosts::Means;
 use posthaste_mail::time::Timestamp;
 
 use crate::limits::{Permit, SharedLimits};
@@ -67,7 +68,12 @@ impl QueueActor {
             span: LEASE_SPAN,
         };
         let (deps, me) = (self.deps.clone(), ctx.address());
-        let work = launch(deps, batch, terms, slot, whereabouts, called_off, me.clone());
+        let means = match room {
+            Room::Slot => Means::Slot,
+            Room::Patience => Means::Patience,
+        };
+        let place = (slot, means);
+        let work = launch(deps, batch, terms, place, whereabouts, called_off, me.clone());
         spawn_reporting(&self.deps.runtime, work, move |end| {
             let end = end.unwrap_or_else(Launch::Grounded);
             me.do_send(Launched { batch, number, end });
@@ -98,7 +104,7 @@ async fn launch(
     deps: Deps,
     batch: BatchId,
     terms: Terms,
-    slot: Slot,
+    (slot, means): (Slot, Means),
     whereabouts: Whereabouts,
     called_off: watch::Receiver<bool>,
     me: Addr<QueueActor>,
@@ -126,7 +132,7 @@ async fn launch(
     };
     let indices: Vec<u32> = taken.recipients.iter().map(|(i, _)| *i).collect();
     if let Err((outcomes, fault)) =
-        hand_over(&deps, taken, (slot, permit), whereabouts, called_off, &me, &indices).await
+        hand_over(&deps, taken, (slot, means, permit), whereabouts, called_off, &me, &indices).await
     {
         me.do_send(Finished { lease, outcomes, fault, last: None });
     }
@@ -138,7 +144,7 @@ type NotHanded = (Vec<(u32, Outcome)>, Option<Failure>);
 async fn hand_over(
     deps: &Deps,
     taken: Taken,
-    (slot, permit): (Slot, Option<Permit>),
+    (slot, means, permit): (Slot, Means, Option<Permit>),
     whereabouts: Whereabouts,
     called_off: watch::Receiver<bool>,
     me: &Addr<QueueActor>,
@@ -212,6 +218,7 @@ async fn hand_over(
         journal: Journal::new(Arc::clone(&deps.spool), taken.lease.batch),
         lease: taken.lease,
         slot,
+        means,
         permit,
         whereabouts,
         called_off,

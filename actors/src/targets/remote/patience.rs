@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::queue::agenda::Within;
 use posthaste_mail::queue::record::BatchId;
+use posthaste_mail::route::hosts::Means;
 
 use crate::messages::delivery::WaitingLong;
 
@@ -26,6 +27,8 @@ pub struct Patience {
     called_off: watch::Receiver<bool>,
     whereabouts: Whereabouts,
     limit: Duration,
+    /// What is spent while it waits.
+    means: Means,
     /// Once is enough.
     told: bool,
 }
@@ -36,8 +39,9 @@ impl Patience {
         waiting_to: Address<WaitingLong>,
         called_off: watch::Receiver<bool>,
         whereabouts: Whereabouts,
+        means: Means,
     ) -> Patience {
-        Patience { batch, waiting_to, called_off, whereabouts, limit: LIMIT, told: false }
+        Patience { batch, waiting_to, called_off, whereabouts, limit: LIMIT, means, told: false }
     }
 
     /// Work before there is a session. `None`: the queue has called it off.
@@ -80,8 +84,21 @@ impl Patience {
         }
     }
 
+    /// The host is silent, as others have found out: the queue need not wait to be told.
+    pub fn knows_silence(&mut self) {
+        self.tell(Within::Dialling);
+    }
+
+    pub fn means(&self) -> Means {
+        self.means
+    }
+
     fn tell(&mut self, within: Within) {
         self.told = true;
+        if within == Within::Dialling {
+            // It goes on without its slot, or not at all.
+            self.means = Means::Patience;
+        }
         self.waiting_to.do_send(WaitingLong { batch: self.batch, within });
     }
 }
@@ -134,7 +151,8 @@ mod tests {
             let (call_off, called_off) = watch::channel(false);
             let whereabouts = Whereabouts::default();
             let limit = Duration::from_millis(500);
-            let patience = Patience::new(batch, queue, called_off, whereabouts.clone());
+            let patience =
+                Patience::new(batch, queue, called_off, whereabouts.clone(), Means::Slot);
             let mut patience = Patience { limit, ..patience };
             // Eight of the ten seconds for each answer.
             let slow = async {

@@ -29,6 +29,7 @@ use crate::messages::delivery::{Deliver, Journal, Settled, Slot, entries};
 use crate::messages::pool::{Idle, Wish};
 use crate::targets::remote::account::Account;
 use crate::targets::remote::caller::{Caller, remote};
+use crate::targets::remote::hosts::NoLeave;
 use crate::targets::remote::live::Live;
 use crate::targets::remote::network::Network;
 use crate::targets::remote::patience::Patience;
@@ -86,6 +87,7 @@ impl RemotePorts {
                 work.waiting_to,
                 work.called_off,
                 work.whereabouts,
+                work.means,
             ),
             outcomes: Vec::new(),
             last: None,
@@ -153,22 +155,31 @@ impl Approach for RemotePorts {
         let host = candidate.map(|candidate| &candidate.host);
         let caller = &self.caller;
         caller.whereabouts.at(Phase::AwaitingOther, &remote(host, address).host, Some(address));
+        let means = self.patience.means();
         let reach = async {
-            let dialling = caller.network.hosts.begin(address).await;
-            let dialling = dialling.map_err(|failure| {
-                // No session, but what an operator looks for at this destination.
-                let remote = remote(host, address);
-                caller.record(remote.clone()).failed(&failure);
-                failure.at(remote)
-            })?;
-            let reached = caller.reach(candidate, address, requirement).await;
+            let mut dialling = caller.network.hosts.begin(address, means).await?;
+            let reach = caller.reach(candidate, address, requirement);
+            let reached = dialling.follow(&caller.whereabouts, reach).await;
             match &reached {
                 Ok(live) => dialling.reached(&live.remote.host),
                 Err(none) => dialling.failed(&none.failure),
             }
-            reached
+            Ok(reached)
         };
-        let reached = self.patience.before(reach).await.unwrap_or_else(|| {
+        let reached = match self.patience.before(reach).await {
+            Some(Ok(reached)) => Some(reached),
+            Some(Err(no_leave)) => {
+                if let NoLeave::Silent(_) = no_leave {
+                    self.patience.knows_silence();
+                }
+                // No session, but what an operator looks for at this destination.
+                let (failure, remote) = (no_leave.failure(address), remote(host, address));
+                caller.record(remote.clone()).failed(&failure);
+                Some(Err(failure.at(remote).into()))
+            }
+            None => None,
+        };
+        let reached = reached.unwrap_or_else(|| {
             let text = "called off while the host had not answered";
             Err(Failure::new(Cause::Suspended, text).into())
         });
@@ -190,6 +201,10 @@ impl Approach for RemotePorts {
 
     fn rests(&self, address: IpAddr) -> bool {
         self.caller.network.hosts.rests(address)
+    }
+
+    fn is_silent(&self, address: IpAddr) -> bool {
+        self.caller.network.hosts.silence(address).is_some()
     }
 
     fn is_usable(&self, address: IpAddr) -> bool {
@@ -381,6 +396,7 @@ mod tests {
     use posthaste_mail::queue::record::{Accepted, BatchId};
     use posthaste_mail::queue::schedule::Plan;
     use posthaste_mail::route::destination::DestinationKey;
+    use posthaste_mail::route::hosts::Means;
 
     use super::*;
     use crate::messages::pool::{CheckOut, Claim};
@@ -537,6 +553,40 @@ mod tests {
                 assert_eq!(peer.hears().await, None);
             });
             assert!(found.is_none());
+        });
+    }
+
+    #[test]
+    fn an_address_that_is_silent_to_another_attempt_costs_no_slot() {
+        with_actors(async {
+            // Takes connections and says nothing.
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let recorder = Recorder::begin().address;
+            let clock = Clock::manual(posthaste_mail::time::Timestamp::from_secs(1_000_000));
+            let network = Arc::new(network(port, &clock, &recorder));
+            let ports = async || {
+                let (work, _) = delivery(&clock, &recorder).await;
+                RemotePorts::new(Arc::clone(&network), work, clock.clone(), silent())
+            };
+            let (mut first, mut second) = (ports().await, ports().await);
+            let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let requirement = Requirement::none();
+            let meanwhile = async {
+                let _held = listener.accept().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await; // it waits for the greeting
+                clock.advance(Duration::from_secs(12));
+                let none = second.connect(None, address, &requirement).await.err().unwrap();
+                assert!(none.text.contains("for 12 seconds"), "{none}");
+                assert!(matches!(none.outcome(), Outcome::Postponed(_)));
+                // The queue was told, and does not want it to give up a second time.
+                assert_eq!(second.patience.means(), Means::Patience);
+            };
+            tokio::select! {
+                _ = first.connect(None, address, &requirement) => panic!("nobody greets"),
+                () = meanwhile => {}
+            }
+            assert!(!network.hosts.rests(address)); // called off
         });
     }
 }

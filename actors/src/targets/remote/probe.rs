@@ -145,6 +145,10 @@ impl Approach for Glance {
         self.caller.network.hosts.rests(address)
     }
 
+    fn is_silent(&self, address: IpAddr) -> bool {
+        self.caller.network.hosts.silence(address).is_some()
+    }
+
     fn is_usable(&self, address: IpAddr) -> bool {
         self.caller.network.is_usable(address)
     }

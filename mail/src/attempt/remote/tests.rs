@@ -85,6 +85,8 @@ pub struct World {
     pub own: Vec<IpAddr>,
     pub unusable: Vec<IpAddr>,
     pub resting: Vec<IpAddr>,
+    /// From the first dial on they let somebody wait.
+    pub silent: Vec<IpAddr>,
     /// Transactions of a connection.
     pub reuse: u32,
     pub attempt: u32,
@@ -125,6 +127,7 @@ impl Default for World {
             own: vec![],
             unusable: vec![],
             resting: vec![],
+            silent: vec![],
             reuse: 100,
             attempt: 1,
             people: 1,
@@ -215,7 +218,10 @@ impl Approach for World {
         self.own.contains(&address)
     }
     fn rests(&self, address: IpAddr) -> bool {
-        self.resting.contains(&address)
+        self.resting.contains(&address) || self.is_silent(address)
+    }
+    fn is_silent(&self, address: IpAddr) -> bool {
+        self.silent.contains(&address) && !self.dialled.is_empty()
     }
     fn is_usable(&self, address: IpAddr) -> bool {
         !self.unusable.contains(&address)
@@ -280,6 +286,27 @@ fn who_took_no_connection_lately_is_asked_last() {
     };
     let world = World { resting: vec![ip(1)], connect: Box::new(no), ..two() }.run();
     assert_eq!(world.code(), "deferred 4.4.1");
+}
+
+#[test]
+fn who_lets_others_wait_is_asked_when_nobody_else_is_left() {
+    // The second falls silent while the first is dialled; the third would take it.
+    let down = |a| match a == ip(3) {
+        true => Ok(()),
+        false => Err(Failure::new(Cause::Unreachable, "x")),
+    };
+    let addresses = || Lookup::found(vec![ip(1), ip(2), ip(3)]);
+    let silent = || World {
+        addresses: Box::new(move |_| addresses()),
+        silent: vec![ip(2)],
+        connect: Box::new(down),
+        ..World::default()
+    };
+    let world = silent().run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(3)]));
+    // Also one that rested before.
+    let world = World { resting: vec![ip(3)], ..silent() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(3)]));
 }
 
 #[test]
