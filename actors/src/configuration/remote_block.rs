@@ -66,3 +66,15 @@ fn eight_bit_content_goes_to_every_server_unless_told_otherwise() {
     assert_eq!(eight_bit("strict_8bit"), EightBit::OnlyAnnounced);
     assert!(read("strict_8bit perhaps").1.is_none());
 }
+
+#[test]
+fn a_host_is_given_time_to_answer() {
+    for name in ["connect_timeout", "command_timeout", "submission_timeout"] {
+        let (problems, settings) = read(&format!("{name} 0"));
+        assert!(settings.is_none(), "{name}");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let told = problems[0].starts_with("error") && problems[0].contains(name);
+        assert!(told && problems[0].contains("before it can answer"), "{problems:?}");
+        assert!(read(&format!("{name} 1s")).1.is_some(), "{name}");
+    }
+}

@@ -47,13 +47,17 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let force_ipv4 = block.boolean("force_ipv4").or(false);
     // `port`, default 25: for laboratories.
     let port = block.integer("port", 1..=65535u16).or(25);
-    let connect_timeout = block.duration("connect_timeout").or(Duration::from_secs(300));
+    let connect_timeout =
+        block.duration("connect_timeout").check(not_zero).or(Duration::from_secs(300));
     let timeouts = Timeouts {
         // "The latter is not configurable and is hardcoded to be 5 minutes."
         greeting: Duration::from_secs(300),
-        command: block.duration("command_timeout").or(Duration::from_secs(300)),
+        command: block.duration("command_timeout").check(not_zero).or(Duration::from_secs(300)),
         block: Duration::from_secs(180),
-        submission: block.duration("submission_timeout").or(Duration::from_secs(12 * 60)),
+        submission: block
+            .duration("submission_timeout")
+            .check(not_zero)
+            .or(Duration::from_secs(12 * 60)),
         transaction: TRANSACTION_LIMIT,
     };
     let defaults = Keeping::default();
@@ -109,6 +113,13 @@ fn without_effect(block: &mut Block<'_>, name: &'static str) -> bool {
     let text = "has no effect: REQUIRETLS is neither offered nor used by this version";
     block.warning(at, format!("{name} {text}"));
     value
+}
+
+fn not_zero(patience: &Duration) -> Result<(), String> {
+    match *patience {
+        Duration::ZERO => Err("0 would give every host up before it can answer".to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// One address, or one of each family.
