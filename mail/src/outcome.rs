@@ -325,6 +325,11 @@ impl Failure {
         )
     }
 
+    /// What comes behind the name of the host: what we found out ourselves is not put into its mouth.
+    pub fn said(&self) -> &'static str {
+        if matches!(self.cause, Cause::Refused(_)) { " said" } else { "" }
+    }
+
     /// The failure as the outcome of an attempt.
     pub fn outcome(self) -> Outcome {
         match (self.cause, self.class()) {
@@ -339,9 +344,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(remote) = &self.remote {
-            // What we found out ourselves is not put into the server's mouth.
-            let said = if matches!(self.cause, Cause::Refused(_)) { " said" } else { "" };
-            write!(f, "{}{said}: ", remote.host)?;
+            write!(f, "{}{}: ", remote.host, self.said())?;
         }
         write!(f, "{} {} {}", self.code, self.status, self.text)?;
         match self.cause {

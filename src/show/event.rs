@@ -73,20 +73,22 @@ fn told(event: &Event) -> (Tone, &str, String) {
 fn received(receipt: &Receipt) -> String {
     let status = receipt.status.map(|status| format!(" {status}")).unwrap_or_default();
     let said = format!("{}{status} {}", receipt.code, receipt.text);
-    by(receipt.remote.as_ref(), &said)
+    by(receipt.remote.as_ref(), " said", &said)
 }
 
-/// The failure in a few words: its cause, and what was answered.
+/// The failure in a few words: its cause, and what was answered, or what we met there.
 pub fn failed(failure: &Failure) -> String {
-    let said = format!("{} {} {}", failure.code, failure.status, failure.text);
-    format!("{}, {}", failure.cause.word(), by(failure.remote.as_ref(), &said))
+    let told = format!("{} {} {}", failure.code, failure.status, failure.text);
+    format!("{}, {}", failure.cause.word(), by(failure.remote.as_ref(), failure.said(), &told))
 }
 
-fn by(remote: Option<&Remote>, said: &str) -> String {
+fn by(remote: Option<&Remote>, said: &str, told: &str) -> String {
     match remote {
-        None => said.to_string(),
-        Some(Remote { host, address: None }) => format!("{host} said: {said}"),
-        Some(Remote { host, address: Some(address) }) => format!("{host} [{address}] said: {said}"),
+        None => told.to_string(),
+        Some(Remote { host, address: None }) => format!("{host}{said}: {told}"),
+        Some(Remote { host, address: Some(address) }) => {
+            format!("{host} [{address}]{said}: {told}")
+        }
     }
 }
 
@@ -213,6 +215,18 @@ pub mod tests {
         says(
             outcome(busy(), unproven(TlsLevel::None, "no shared cipher")),
             &format!("{told} none, TLS failed: no shared cipher"),
+        );
+        let lost = Failure::new(Cause::Lost(Stage::Data), "the server closed the connection");
+        let lost = Failure { remote: remote(Some("192.0.2.1")), ..lost };
+        says(
+            outcome(Outcome::Deferred(lost.clone()), plain()),
+            &format!(
+                "deferred  bob@example.net: {}, mx.example.net [192.0.2.1]: {} {} {}; attempt 2, mx none, tls none",
+                lost.cause.word(),
+                lost.code,
+                lost.status,
+                lost.text
+            ),
         );
         let dns = Failure::new(Cause::DnsFailed, "looking up MX of example.net: timeout");
         says(
