@@ -17,6 +17,9 @@ pub struct Hints {
     db: Option<Db>,
 }
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// A value, or nothing any more.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
@@ -39,16 +42,21 @@ impl Hints {
         }
     }
 
-    /// All of one section. Blocks on the disk.
-    pub fn load(&self, section: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let Some(db) = &self.db else { return Vec::new() };
-        let read = || {
-            let tree = db.open_tree(section).ok()?;
-            let entries = tree.iter().filter_map(Result::ok).take(MOST);
-            Some(entries.map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
+    /// All of one section that can be read, and what ended the reading if something did. Blocks on the disk.
+    pub fn load(&self, section: &str) -> (Vec<Entry>, Option<String>) {
+        let Some(db) = &self.db else { return (Vec::new(), None) };
+        let mut entries = Vec::new();
+        let read = || -> sled::Result<()> {
+            let tree = db.open_tree(section)?;
+            // A broken tree may say so again and again: the first time is the last.
+            for entry in tree.iter().take(MOST) {
+                let (key, value) = entry?;
+                entries.push((key.to_vec(), value.to_vec()));
+            }
+            Ok(())
         };
-        // A damaged page can make sled panic.
-        catch_unwind(AssertUnwindSafe(read)).ok().flatten().unwrap_or_default()
+        let wrong = guarded(read).err();
+        (entries, wrong)
     }
 
     /// Writes changes of one section. Blocks on the disk.
@@ -64,10 +72,15 @@ impl Hints {
             }
             db.flush().map(drop)
         };
-        match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(done) => done.map_err(|e| e.to_string()),
-            Err(_) => Err("the database panicked".to_string()),
-        }
+        guarded(write)
+    }
+}
+
+/// A damaged page can make sled panic.
+fn guarded(work: impl FnOnce() -> sled::Result<()>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|e| e.to_string()),
+        Err(_) => Err("the database panicked".to_string()),
     }
 }
 
@@ -125,9 +138,9 @@ mod tests {
         }
         let (hints, wrong) = Hints::open(&place.0);
         assert_eq!(wrong, None);
-        assert_eq!(hints.load("sites of x"), [(b"a".to_vec(), b"1".to_vec())]);
-        assert_eq!(hints.load("sites of y").len(), 1);
-        assert!(hints.load("sites of z").is_empty());
+        assert_eq!(hints.load("sites of x"), (vec![(b"a".to_vec(), b"1".to_vec())], None));
+        assert_eq!(hints.load("sites of y").0.len(), 1);
+        assert_eq!(hints.load("sites of z"), (vec![], None));
     }
 
     #[test]
@@ -138,7 +151,7 @@ mod tests {
         let (hints, wrong) = Hints::open(&place.0);
         assert!(wrong.is_some());
         hints.store("s", vec![entry("a", Some("1"))]).unwrap();
-        assert_eq!(hints.load("s").len(), 1);
+        assert_eq!(hints.load("s").0.len(), 1);
     }
 
     #[test]
@@ -146,6 +159,31 @@ mod tests {
         let (hints, wrong) = Hints::open(Path::new("/proc/none/hints"));
         assert!(wrong.is_some());
         hints.store("s", vec![entry("a", Some("1"))]).unwrap();
-        assert!(hints.load("s").is_empty());
+        assert_eq!(hints.load("s"), (vec![], None));
+    }
+
+    #[test]
+    fn damage_is_told_and_ends_the_reading() {
+        let place = Place::new("damaged");
+        {
+            let (hints, _) = Hints::open(&place.0);
+            // Too large for a page of the log: such values have files of their own.
+            let values = (0..20).map(|i| (vec![i], Some(vec![i; 1 << 20])));
+            hints.store("s", values.collect()).unwrap();
+        }
+        let (hints, wrong) = Hints::open(&place.0);
+        assert_eq!(wrong, None);
+        let blobs = std::fs::read_dir(place.0.join("blobs")).unwrap();
+        let blobs: Vec<_> = blobs.map(|blob| blob.unwrap().path()).collect();
+        assert!(!blobs.is_empty());
+        for blob in blobs {
+            let mut bytes = std::fs::read(&blob).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&blob, bytes).unwrap();
+        }
+        let (entries, wrong) = hints.load("s");
+        assert!(entries.len() < 20, "{}", entries.len());
+        assert!(wrong.is_some());
     }
 }

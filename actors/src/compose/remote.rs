@@ -43,7 +43,11 @@ impl RemoteWorld<'_> {
         let log = self.start.log.of(name, settings.debug);
         let clock = &self.start.clock;
         let pool = Unborn::<ConnectionPoolActor>::conceive();
-        let hosts = Arc::new(HostMemory::recall(name, &self.start.hints, clock));
+        let (hosts, wrong) = HostMemory::recall(name, &self.start.hints, clock);
+        if let Some(why) = wrong {
+            warn!(log, "not all that was known of hosts could be read"; "cause" => why);
+        }
+        let hosts = Arc::new(hosts);
         hosts::keep(&hosts, log.clone(), self.runtime);
         let network = Network {
             target: name.to_string(),

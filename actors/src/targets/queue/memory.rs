@@ -22,13 +22,17 @@ impl QueueActor {
     /// What earlier lives have learned comes as a message.
     pub(super) fn recall_sites(&self, ctx: &mut Context<Self>) {
         let (hints, section) = (self.deps.hints.clone(), self.section());
-        let (life, me) = (self.state.life, ctx.address());
+        let (life, me, log) = (self.state.life, ctx.address(), self.deps.log.clone());
         self.deps.runtime.spawn_blocking(move || {
             // What a later version wrote and we cannot read is left out.
             let read = |(key, value): (Vec<u8>, Vec<u8>)| {
                 Some((serde_json::from_slice(&key).ok()?, serde_json::from_slice(&value).ok()?))
             };
-            let sites = hints.load(&section).into_iter().filter_map(read).collect();
+            let (entries, wrong) = hints.load(&section);
+            if let Some(why) = wrong {
+                warn!(log, "not all that was known of sites could be read"; "cause" => why);
+            }
+            let sites = entries.into_iter().filter_map(read).collect();
             me.do_send(Recalled { life, sites });
         });
     }

@@ -60,18 +60,20 @@ impl NoLeave {
 }
 
 impl HostMemory {
-    /// Reads what an earlier life has left. Blocks on the disk.
-    pub fn recall(target: &str, hints: &Hints, clock: &Clock) -> HostMemory {
+    /// Reads what an earlier life has left. Blocks on the disk. What went wrong comes with what could be read all the same.
+    pub fn recall(target: &str, hints: &Hints, clock: &Clock) -> (HostMemory, Option<String>) {
         let section = format!("hosts of {target}");
         let (mut hosts, now) = (Hosts::new(), clock.now());
-        for (key, value) in hints.load(&section) {
+        let (entries, wrong) = hints.load(&section);
+        for (key, value) in entries {
             let address = std::str::from_utf8(&key).ok().and_then(|text| text.parse().ok());
             if let (Some(address), Ok(failing)) = (address, serde_json::from_slice(&value)) {
                 hosts.remember(address, failing, now);
             }
         }
         let (clock, hints) = (clock.clone(), hints.clone());
-        HostMemory { hosts: Mutex::new(hosts), ended: Notify::new(), clock, hints, section }
+        let hosts = Mutex::new(hosts);
+        (HostMemory { hosts, ended: Notify::new(), clock, hints, section }, wrong)
     }
 
     // A poisoned lock is used on: the memory changes by single steps that do not panic.
@@ -229,7 +231,7 @@ mod tests {
 
     fn blank() -> HostMemory {
         let clock = Clock::manual(posthaste_mail::time::Timestamp::from_secs(1_000_000));
-        HostMemory::recall("mx", &Hints::default(), &clock)
+        HostMemory::recall("mx", &Hints::default(), &clock).0
     }
 
     /// The memory, with one address that has failed.

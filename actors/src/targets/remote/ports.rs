@@ -441,7 +441,7 @@ mod tests {
             families: Families::OnlyIpv4,
             allow_loopback: true,
             own_addresses: Vec::new(),
-            hosts: Arc::new(HostMemory::recall("mx", &Hints::default(), clock)),
+            hosts: Arc::new(HostMemory::recall("mx", &Hints::default(), clock).0),
             connect_timeout: MINUTE,
             reuse_limit: 10,
             timeouts: Timeouts {
