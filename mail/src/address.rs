@@ -71,6 +71,12 @@ impl Domain {
         &self.0
     }
 
+    /// RFC 1035 §2.3.1, RFC 5321 §4.1.2: no label begins with a hyphen. The resolver takes no such name, and asks nobody for it. A hyphen
+    /// at the end of a label is against the same rules, but is left to what DNS says.
+    pub fn can_be_looked_up(&self) -> bool {
+        !self.0.split('.').any(|label| label.starts_with('-'))
+    }
+
     /// The U-label form, for matching rules of the configuration and for people.
     pub fn unicode(&self) -> String {
         idna::domain_to_unicode(&self.0).0

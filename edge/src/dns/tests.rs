@@ -326,3 +326,20 @@ async fn texts_are_put_together_and_kept_until_asked_anew() {
     assert_eq!(texts("_mta-sts.test", Asking::Cached).await, two);
     assert_eq!(fake.asked(), 3);
 }
+
+#[test]
+fn a_domain_that_can_be_looked_up_is_a_name() {
+    let longest = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61));
+    for text in
+        ["x-.test", "a--b.test", "_x.test", "a_b.test", "0.test", "xn--bcher-kva.test", &longest]
+    {
+        let domain = Domain::parse(text).unwrap();
+        assert!(domain.can_be_looked_up(), "{text}");
+        assert!(Name::from_ascii(domain.ascii()).is_ok(), "{text}");
+    }
+    for text in ["-x.test", "a.-.test", "a.-b"] {
+        let domain = Domain::parse(text).unwrap();
+        assert!(!domain.can_be_looked_up(), "{text}");
+        assert!(Name::from_ascii(domain.ascii()).is_err(), "{text}");
+    }
+}

@@ -92,7 +92,12 @@ fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
 /// Why there is no way to this destination, if there is none whatever the network says.
 pub(super) fn no_way(destination: &DestinationKey, rules: &Rules) -> Option<Failure> {
     match destination {
-        DestinationKey::Domain(_) => None,
+        DestinationKey::Domain(domain) if domain.can_be_looked_up() => None,
+        DestinationKey::Domain(domain) => {
+            // RFC 5321 §2.3.5: only names that can be resolved are used in mail.
+            let text = format!("domain {domain} has a label that begins with a hyphen");
+            Some(Failure::new(Cause::NoSuchDomain, text))
+        }
         DestinationKey::Literal(_) if rules.allow_address_literal => None,
         DestinationKey::Literal(_) => {
             Some(Failure::new(Cause::AddressLiteral, "address literals are not accepted"))

@@ -114,7 +114,8 @@ fn usable(record: &MxRecord, authentic: bool) -> Option<Candidate> {
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
         return None;
     }
-    Some(Candidate::new(record.preference, Domain::parse(name).ok()?, authentic))
+    let host = Domain::parse(name).ok().filter(Domain::can_be_looked_up)?;
+    Some(Candidate::new(record.preference, host, authentic))
 }
 
 /// RFC 5321 §5.1: lowest preference first, equal ones in random order. A host named twice is tried once.
@@ -210,6 +211,7 @@ mod tests {
     fn unusable_records_are_left_out_alone() {
         assert_eq!(hosts(&[(5, "192.0.2.1."), (6, "a..b"), (7, "mx_1.test.")]), ["mx_1.test"]);
         fails(&[(5, "192.0.2.1.")], Cause::NoAddress);
+        assert_eq!(hosts(&[(5, "-a.test."), (6, "b-.test.")]), ["b-.test"]);
     }
 
     #[test]

@@ -717,6 +717,21 @@ fn loops_and_senders_without_domain_need_no_network() {
 }
 
 #[test]
+fn a_domain_that_cannot_be_looked_up_fails_without_being_looked_up() {
+    for (name, end) in [
+        ("-x.test", "failed 5.1.2"),
+        ("a.-x.test", "failed 5.1.2"),
+        ("x-.test", "delivered"), // DNS decides
+        ("a--b.test", "delivered"),
+    ] {
+        let destination = DestinationKey::Domain(Domain::parse(name).unwrap());
+        let world = World { destination, idle: true, ..World::default() }.run();
+        assert_eq!(world.code(), end, "{name}");
+        assert_eq!(world.transactions.len(), usize::from(end == "delivered"), "{name}");
+    }
+}
+
+#[test]
 fn what_policies_demand_is_known_before_the_dial() {
     let local = |min_tls, min_mx| Policies {
         local: LocalPolicy { min_tls, min_mx },
