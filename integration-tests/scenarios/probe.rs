@@ -273,6 +273,11 @@ fn a_probe_nobody_waits_for_ends_and_gives_its_place_back() {
         assert_eq!(finding["params"]["item"]["exchangers"]["domain"], "example.test");
     }
     wait_until("the host is waited for", SOON, || player.sink.connections() == 4);
+    // Requests that wait behind a probe do not hide that nobody waits for them.
+    for operator in &mut operators[..2] {
+        let next = json!({ "jsonrpc": "2.0", "id": 2, "method": "status" });
+        operator.send(format!("{next}\n").as_bytes()).unwrap();
+    }
     let (code, text) = said(&outbound.daemon.cli(&["probe", "null.test"]));
     assert!(code == Some(1) && text.contains("4 probes are under way"), "{text}");
     drop(operators);

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use slog::{debug, info};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
 use posthaste_edge::socket::{Connection, Credentials, own_uid, read_line};
 use posthaste_mail::admin::PROTOCOL;
 use posthaste_mail::admin::answer::Greeting;
 use posthaste_mail::admin::request::Request;
 
+use crate::admin::inbound::Inbound;
 use crate::admin::{Desk, method};
 
 /// The longest request line.
@@ -53,7 +54,7 @@ impl Fault {
 
 /// Both directions of a connection.
 pub(super) struct Line {
-    pub(super) reader: BufReader<ReadHalf<Connection>>,
+    pub(super) reader: Inbound<ReadHalf<Connection>>,
     writer: WriteHalf<Connection>,
 }
 
@@ -62,11 +63,6 @@ impl Line {
         let mut text = value.to_string();
         text.push('\n');
         self.writer.write_all(text.as_bytes()).await
-    }
-
-    /// Waits until the operator has closed its end (true), or has more to say, which stays unread.
-    pub(super) async fn is_gone(&mut self) -> bool {
-        self.reader.fill_buf().await.map_or(true, <[u8]>::is_empty)
     }
 
     /// One piece of a listing, before its result.
@@ -81,7 +77,7 @@ pub(super) async fn serve(connection: Connection, desk: Arc<Desk>) {
     let rights = rights(caller);
     let uid = caller.map_or(u32::MAX, |c| c.uid);
     let (reader, writer) = tokio::io::split(connection);
-    let mut line = Line { reader: BufReader::new(reader), writer };
+    let mut line = Line { reader: Inbound::new(reader), writer };
     let greeting = Greeting { posthaste: desk.identity.version.clone(), protocol: PROTOCOL };
     let end = async {
         line.write(&serde_json::to_value(greeting)?).await?;

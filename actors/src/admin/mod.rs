@@ -1,6 +1,7 @@
 //! AdminActor: the operator's socket. Requests become messages, answers become lines.
 
 mod connection;
+mod inbound;
 mod live;
 mod method;
 mod probe;

@@ -27,18 +27,12 @@ pub(super) async fn probe(line: &mut Line, request: &Request, desk: &Desk) -> io
             return Ok(Err(Fault::internal(format!("{} does not answer: {e}", door.name))));
         }
     }
-    let (mut count, mut watching) = (0, true);
+    let mut count = 0;
     loop {
         let finding = tokio::select! {
             finding = findings.recv() => finding,
-            gone = line.is_gone(), if watching => {
-                if gone {
-                    return Ok(Ok(json!({ "ended": true })));
-                }
-                // Another request waits behind this one. Should its sender go, the next finding shows it.
-                watching = false;
-                continue;
-            }
+            // Nobody waits for it, or he has much else to say: others may have the place.
+            () = line.reader.is_over() => return Ok(Ok(json!({ "ended": true }))),
         };
         match finding {
             Some(finding) => line.item(request, json!(finding)).await?,
