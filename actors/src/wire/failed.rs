@@ -1,12 +1,16 @@
 //! The last session that failed of each destination; of too many destinations, those that failed last.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use posthaste_mail::admin::wire::{FailedSession, SessionOf};
 use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::outcome::Failure;
 use posthaste_mail::time::Timestamp;
 use posthaste_mail::wire::transcript::Excerpt;
+
+/// What a peer has said stays so long against sessions in which it says nothing.
+const DIALOGUE_STAYS: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
@@ -18,6 +22,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// It says less about the destination than what is kept of it.
+    fn is_poorer_than(&self, former: &Kept) -> bool {
+        // After the clock was set back nobody knows how old that is.
+        let is_recent = former.at <= self.at && self.at.since(former.at) < DIALOGUE_STAYS;
+        is_recent && former.excerpt.is_dialogue() && !self.excerpt.is_dialogue()
+    }
+
     pub fn shown(&self) -> FailedSession {
         FailedSession {
             at: self.at,
@@ -45,6 +56,9 @@ impl Failed {
     }
 
     pub fn put(&mut self, kept: Kept) {
+        if self.find(&kept.of.destination).is_some_and(|former| kept.is_poorer_than(former)) {
+            return;
+        }
         let place = self.next;
         self.next += 1;
         let former = self.by_destination.insert(kept.of.destination.clone(), place);
@@ -132,5 +146,28 @@ mod tests {
         failed.put(second);
         failed.complete(&first.of, whole.excerpt());
         assert!(failed.find("a.test").unwrap().excerpt.lines().is_empty());
+    }
+
+    #[test]
+    fn silence_replaces_a_dialogue_only_when_that_is_old() {
+        let (dialogue_at, hour) = (1_000, 60 * 60);
+        let mut said = Transcript::default();
+        said.received(7, b"554 go away\r\n", &mut |_| {});
+        let dialogue = Kept { excerpt: said.excerpt().clone(), ..failure(dialogue_at, "a.test") };
+        for (at, left) in [
+            (dialogue_at + 1, dialogue_at),
+            (dialogue_at + hour - 1, dialogue_at),
+            (dialogue_at + hour, dialogue_at + hour),
+            (dialogue_at - 1, dialogue_at - 1), // the clock was set back
+        ] {
+            let mut failed = Failed::new(10);
+            failed.put(dialogue.clone());
+            failed.put(failure(at, "a.test"));
+            assert_eq!(failed.find("a.test").unwrap().of.session, left, "{at}");
+            // Another dialogue replaces whatever there is.
+            failed.put(Kept { excerpt: said.excerpt().clone(), ..failure(at + 1, "a.test") });
+            assert_eq!(failed.find("a.test").unwrap().of.session, at + 1);
+            assert_eq!(failed.in_order.len(), 1);
+        }
     }
 }

@@ -15,6 +15,7 @@ pub struct Excerpt {
     head: String,
     tail: String,
     left_out: u64,
+    heard: bool,
 }
 
 impl Excerpt {
@@ -26,6 +27,7 @@ impl Excerpt {
         ear: Ear<'_>,
         write: impl FnOnce(&mut String),
     ) {
+        self.heard |= speaker == Speaker::Peer;
         let head_is_open = self.tail.is_empty();
         let part = if head_is_open { &mut self.head } else { &mut self.tail };
         let start = part.len();
@@ -43,6 +45,11 @@ impl Excerpt {
             self.tail.drain(..end);
             self.left_out += 1;
         }
+    }
+
+    /// The peer has said something, whether it is left out or not.
+    pub fn is_dialogue(&self) -> bool {
+        self.heard
     }
 
     /// With a note where something is left out.
