@@ -423,6 +423,7 @@ fn a_restart_takes_no_policy_away() {
         lab.until("read", async || lab.counts("policies").await == 1).await;
         lab.pass(3600);
         lab.until("fetched", async || lab.counts("fetched").await == 1).await;
+        lab.until("written", async || lab.counts("running").await == 0).await;
         let lab = Lab::with(place.store(), 1_000_000 + WEEK);
         lab.says(gone());
         assert!(matches!(lab.standing().await, Standing::WithoutRecord(_))); // longer by a day
