@@ -7,38 +7,17 @@ use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::policy::proof::Channel;
 
 use super::*;
-use crate::messages::lifecycle::{ChildFault, ChildResumed, ChildStopped, ChildSuspended};
 use crate::messages::pool::Claim;
 use crate::peer::{Peer, idle, key};
-use crate::root::guard::{Reports, Unborn};
+use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
-
-/// A root that nobody needs.
-struct Parent;
-impl Actor for Parent {
-    type Context = Context<Self>;
-}
-macro_rules! ignores {
-    ($($message:ident),*) => { $(
-        impl Handler<$message> for Parent {
-            type Result = ();
-            fn handle(&mut self, _: $message, _: &mut Context<Self>) {}
-        }
-    )* };
-}
-ignores!(ChildFault, ChildSuspended, ChildResumed, ChildStopped);
+use crate::root::parent;
 
 struct Pool(Addr<ConnectionPoolActor>);
 
 impl Pool {
     fn start(keeping: Keeping) -> Pool {
-        let root = Parent.start();
-        let reports = Reports {
-            fault: root.clone().recipient(),
-            suspended: root.clone().recipient(),
-            resumed: root.clone().recipient(),
-            stopped: root.recipient(),
-        };
+        let reports = parent::reports();
         let unborn = Unborn::<ConnectionPoolActor>::conceive();
         let pool = Pool(unborn.address());
         let (log, clock) = (Logger::root(Discard, o!()), Clock::system());

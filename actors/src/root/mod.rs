@@ -2,6 +2,8 @@
 
 pub mod guard;
 pub mod intensity;
+#[cfg(test)]
+pub mod parent;
 pub mod watchdog;
 
 use std::collections::VecDeque;

@@ -5,6 +5,7 @@
 //! them are on disk, unless the block says otherwise, so a fall or a restart takes none away; who waited for an answer then is told
 //! that it is not available, which is not the same as none.
 
+mod counts;
 mod flight;
 pub mod keeper;
 mod refreshes;
@@ -38,6 +39,7 @@ use posthaste_mail::time::Timestamp;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
 use crate::messages::policy::{ForgetPolicy, RefreshPolicy, StsPolicyFor, StsViolated};
 use crate::task::spawn_reporting;
+use counts::Counts;
 use flight::{End, Flight, Purpose};
 use keeper::{Keeper, StoreFault};
 use refreshes::Refreshes;
@@ -123,23 +125,6 @@ struct Aloft {
 enum Asker {
     Delivery(oneshot::Sender<StsAnswer>),
     Operator(oneshot::Sender<Shown>),
-}
-
-/// The first four are answers; the others, what was fetched for them or unasked. To be watched: `own_faults` and `store_faults` are to
-/// be 0; `stale` that grows means that a domain's servers fail, or are kept from us.
-#[derive(Default)]
-struct Counts {
-    /// The newest policy, fetched for it or not.
-    hits: u64,
-    absent: u64,
-    stale: u64,
-    unavailable: u64,
-    fetched: u64,
-    fetch_errors: u64,
-    invalid: u64,
-    webpki_invalid: u64,
-    own_faults: u64,
-    store_faults: u64,
 }
 
 /// Flight -> StsCache: it is over. The outer error is the text of its panic.
@@ -582,23 +567,13 @@ impl Handler<Probe> for MtaStsCacheActor {
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
         let State { counts, flights, shelf, .. } = &self.state;
         let awaited = flights.values().filter(|flight| !flight.askers.is_empty()).count() as u64;
-        MessageResult(Some(Pulse {
-            counters: vec![
-                ("policies", shelf.len() as u64),
-                // The process waits for them before it ends: who asked is told, and what was fetched is on disk.
-                ("running", awaited + self.deps.keeper.waiting()),
-                ("hits", counts.hits),
-                ("absent", counts.absent),
-                ("stale", counts.stale),
-                ("unavailable", counts.unavailable),
-                ("fetched", counts.fetched),
-                ("fetch_errors", counts.fetch_errors),
-                ("invalid", counts.invalid),
-                ("webpki_invalid", counts.webpki_invalid),
-                ("own_faults", counts.own_faults),
-                ("store_faults", counts.store_faults),
-            ],
-        }))
+        let mut counters = vec![
+            ("policies", shelf.len() as u64),
+            // The process waits for them before it ends: who asked is told, and what was fetched is on disk.
+            ("running", awaited + self.deps.keeper.waiting()),
+        ];
+        counters.extend(counts.shown());
+        MessageResult(Some(Pulse { counters }))
     }
 }
 

@@ -15,25 +15,10 @@ use tokio::sync::Semaphore;
 
 use super::world::Later;
 use super::*;
-use crate::messages::lifecycle::{ChildFault, ChildResumed, ChildStopped, ChildSuspended};
 use crate::messages::policy::{ShowPolicies, ShowPolicy};
-use crate::root::guard::{Reports, Unborn};
+use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
-
-/// A root that nobody needs.
-struct Parent;
-impl Actor for Parent {
-    type Context = Context<Self>;
-}
-macro_rules! ignores {
-    ($($message:ident),*) => { $(
-        impl Handler<$message> for Parent {
-            type Result = ();
-            fn handle(&mut self, _: $message, _: &mut Context<Self>) {}
-        }
-    )* };
-}
-ignores!(ChildFault, ChildSuspended, ChildResumed, ChildStopped);
+use crate::root::parent;
 
 /// All domains have the same record and policy.
 struct Fake {
@@ -122,13 +107,7 @@ impl Lab {
             leave: Semaphore::new(1000),
             panics: Mutex::new(false),
         });
-        let root = Parent.start();
-        let reports = Reports {
-            fault: root.clone().recipient(),
-            suspended: root.clone().recipient(),
-            resumed: root.clone().recipient(),
-            stopped: root.recipient(),
-        };
+        let reports = parent::reports();
         let clock = Clock::manual(Timestamp::from_secs(now));
         let runtime = tokio::runtime::Handle::current();
         let keeper = Keeper::start(store, &runtime);
