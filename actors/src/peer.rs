@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::session::{Opened, Session, Timeouts};
-use posthaste_edge::tls::ClientTls;
+use posthaste_edge::tls::{ClientTls, Demand};
 use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::outcome::{Remote, SessionFacts};
 use posthaste_mail::policy::proof::{Channel, Proof};
@@ -62,6 +62,7 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
         starttls: StartTls::IfOffered,
         tls: &tls,
         host: None,
+        demand: Demand::Opportunistic,
         timeouts: Timeouts {
             greeting: PATIENCE,
             command: PATIENCE,
@@ -88,7 +89,7 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
 }
 
 pub fn proof(address: IpAddr, channel: Channel) -> Proof {
-    Proof { address, local: None, authentic: false, channel }
+    Proof { address, local: None, exchanger: None, channel, offers_requiretls: false }
 }
 
 /// A key of that destination.

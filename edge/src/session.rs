@@ -117,6 +117,8 @@ pub struct Opened<'a> {
     pub tls: &'a ClientTls,
     /// Name for SNI and certificate.
     pub host: Option<&'a Domain>,
+    /// What is going to be asked of the certificate.
+    pub demand: Demand<'a>,
     pub timeouts: Timeouts,
     pub listener: Arc<dyn Listener>,
     /// Who looks on.
@@ -211,7 +213,7 @@ impl Session {
             return Err(Failure::new(Cause::Internal, "TLS is on already"));
         };
         let limit = self.timeouts.command;
-        let handshake = how.tls.handshake(tcp, how.host, Demand::Opportunistic);
+        let handshake = how.tls.handshake(tcp, how.host, how.demand);
         match timeout(limit, handshake).await {
             Err(_) => Err(timed_out(Stage::StartTls, limit)),
             Ok(Err(e)) if e.local => Err(Failure::new(Cause::Internal, format!("TLS: {e}"))),

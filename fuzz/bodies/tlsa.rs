@@ -4,9 +4,11 @@
 //! `q` nobody could be asked; any other octet counts as `s`. Behind `s` and `u`: how many records (`0` to `9`), and each as usage,
 //! selector, matching type (digits, or any octets), the length of its data (`S` 32, `L` 64, any other octet itself), and the data.
 
+use std::sync::Arc;
+
 use posthaste_mail::address::Domain;
 use posthaste_mail::lookup::{Absence, Lookup};
-use posthaste_mail::tlsa::names::Exchanger;
+use posthaste_mail::route::mx::{Candidate, NextHop};
 use posthaste_mail::tlsa::record::TlsaRecord;
 use posthaste_mail::tlsa::usable::counts;
 use posthaste_mail::tlsa::{Dane, Inquiry, inquire};
@@ -19,8 +21,9 @@ pub fn run(input: &[u8]) {
     }
     let names = ["real.test", "mx.test"].map(|name| Domain::parse(name).unwrap());
     let [_, host] = &names;
-    let exchanger =
-        Exchanger { host, next_hop: host, canonical: None, authentic: true, implicit: false };
+    let next_hop =
+        NextHop { domain: host.clone(), canonical: None, authentic: true, implicit: false };
+    let exchanger = Candidate::new(10, host.clone(), &Arc::new(next_hop));
     for given in 0..=answers.len() {
         let end = inquire(&exchanger, &names, &answers[..given], decodes);
         agrees(&end, &names, &answers[..given]);
@@ -93,8 +96,10 @@ fn agrees(end: &Inquiry, names: &[Domain], answers: &[Lookup<Vec<TlsaRecord>>]) 
 fn in_force(end: &Inquiry, name: &Domain, found: &[TlsaRecord]) {
     let usable: Vec<&TlsaRecord> = found.iter().filter(|record| is_usable(record)).collect();
     match end {
-        Inquiry::Done(Dane::Usable { base, records, .. }) => {
-            assert_eq!(base, name);
+        Inquiry::Done(Dane::Usable(tlsa)) => {
+            let (mut usable, records) = (usable, &tlsa.records);
+            usable.sort_unstable();
+            assert_eq!(&tlsa.base, name);
             assert_eq!(records.iter().collect::<Vec<_>>(), usable);
             assert!(records.iter().any(|record| counts(record, records)), "nothing is left");
             for record in records {

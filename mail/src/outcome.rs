@@ -276,6 +276,9 @@ pub struct SessionFacts {
     /// Why the certificate is not proven, or why the session is in the clear although the server offers TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_error: Option<String>,
+    /// What each configured policy said of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<String>,
     #[serde(default)]
     pub reused: bool,
 }

@@ -89,6 +89,7 @@ impl Keeping {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::requirement::Certificate;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_secs(seconds)
@@ -136,7 +137,7 @@ mod tests {
 
     fn proof(channel: Channel) -> Proof {
         let address = "192.0.2.1".parse().unwrap();
-        Proof { address, local: None, authentic: false, channel }
+        Proof { address, local: None, exchanger: None, channel, offers_requiretls: false }
     }
 
     #[test]
@@ -161,7 +162,8 @@ mod tests {
 
     #[test]
     fn only_sessions_of_the_usual_kind_are_kept() {
-        for channel in [Channel::Clear, Channel::Unproven(String::new()), Channel::Proven] {
+        let certificate = |pkix| Channel::Encrypted(Certificate { pkix, dane: None, sound: true });
+        for channel in [Channel::Clear, certificate(Err(String::new())), certificate(Ok(()))] {
             assert!(may_be_kept(&key(TlsWish::Unsaid), &proof(channel.clone())));
             assert!(!may_be_kept(&key(TlsWish::Waived), &proof(channel.clone())));
             assert!(!may_be_kept(&key(TlsWish::Required), &proof(channel)));

@@ -1,6 +1,7 @@
 //! From settings to running actors: opens what outlives them, starts them in order, and waits for the end.
 
 mod kin;
+mod policies;
 mod remote;
 
 use std::io;
@@ -16,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use posthaste_config::globals::Resolver as ResolverSetting;
 use posthaste_edge::buffer::BufferDir;
 use posthaste_edge::clock::Clock;
-use posthaste_edge::dns::Resolver;
+use posthaste_edge::dns::{Resolver, Signed};
 use posthaste_edge::hints::Hints;
 use posthaste_edge::machine;
 use posthaste_edge::signal::{Signal, Signals};
@@ -45,6 +46,7 @@ use crate::task::{caught, panic_text};
 use crate::trace::Trace;
 use crate::wire::Wire;
 use kin::Kin;
+use policies::Policies;
 use remote::RemoteWorld;
 
 /// EX_CONFIG.
@@ -105,6 +107,8 @@ struct Start {
     spools: Vec<Option<Arc<DiskSpool>>>,
     buffer: BufferDir,
     hints: Hints,
+    /// Of the `mtasts` blocks in use.
+    sts: Vec<policies::Opened>,
     own_addresses: Vec<std::net::IpAddr>,
 }
 
@@ -149,6 +153,7 @@ fn prepare(
     if let Some(why) = wrong {
         warn!(daemon, "what was known of sites is lost"; "cause" => why);
     }
+    let sts = policies::open(&configuration.targets)?;
     let own_addresses = machine::addresses().map_err(|e| Stop::io("reading our addresses", &e))?;
     for warning in configuration.tables.refresh() {
         warn!(daemon, "table"; "warning" => warning);
@@ -164,6 +169,7 @@ fn prepare(
         spools,
         buffer,
         hints,
+        sts,
         own_addresses,
     })
 }
@@ -262,7 +268,11 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         }
     }
     can_listen(Listener::unix(&configuration.admin_socket, 0o660), "the operator socket")?;
-    let resolver = resolver(&configuration.resolver, clock)?;
+    let resolver = resolver(
+        &configuration.resolver,
+        clock,
+        policies::want_signatures(&configuration.targets),
+    )?;
     let mut signals = Signals::new().map_err(|e| Stop::io("listening for signals", &e))?;
     let pulse = watchdog::Pulse::default();
     let root = Unborn::<RootSupervisor>::conceive();
@@ -296,12 +306,14 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     let trace = Arc::new(Trace::new(clock.clone()));
     let wire = Arc::new(Wire::new(clock.clone()));
 
+    let policies = Policies::add(&mut births, &start, &runtime, &resolver);
     let mut kin = Kin::conceive(&configuration.targets);
     for (place, target) in configuration.targets.iter().enumerate() {
         match &target.settings {
             Some(TargetSettings::Remote(settings)) => {
                 let (start, runtime) = (&start, &runtime);
-                let world = RemoteWorld { start, runtime, resolver: &resolver, wire: &wire };
+                let (resolver, wire, policies) = (&resolver, &wire, &policies);
+                let world = RemoteWorld { start, runtime, resolver, wire, policies };
                 world.add(&mut births, &mut kin, place, &target.name, settings);
             }
             Some(TargetSettings::Dummy) => {
@@ -360,7 +372,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         queues: queue_doors,
         remotes: std::mem::take(&mut births.remotes),
         pools: std::mem::take(&mut births.pools),
-        caches: Vec::new(),
+        caches: policies.into_doors(),
         resolver: resolver_wrong,
         targets: kin.targets(),
         actors: root_address.clone().recipient(),
@@ -416,15 +428,15 @@ fn can_listen(opened: io::Result<Listener>, what: &str) -> Result<(), Stop> {
     opened.map(drop).map_err(refused)
 }
 
-fn resolver(setting: &ResolverSetting, clock: &Clock) -> Result<Resolver, Stop> {
+fn resolver(setting: &ResolverSetting, clock: &Clock, signed: Signed) -> Result<Resolver, Stop> {
     let servers: &[SocketAddr] = match setting {
         ResolverSetting::System => &[],
         ResolverSetting::Servers(servers) => servers,
     };
     let made = if servers.is_empty() {
-        Resolver::system(clock.clone())
+        Resolver::system(clock.clone(), signed)
     } else {
-        Resolver::new(servers, clock.clone())
+        Resolver::new(servers, clock.clone(), signed)
     };
     made.map_err(|e| Stop { code: INTERNAL_ERROR, text: e.to_string() })
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use slog::{Logger, info, warn};
 use tokio::runtime::Handle;
 
-use posthaste_edge::dns::{Probes, Resolver, Validation};
+use posthaste_edge::dns::{Probes, Resolver, Signed, Validation};
 use posthaste_mail::attempt::remote::Rules;
 
 use super::kin::Kin;
+use super::policies::{Policies, want_signatures};
 use super::{Births, Start};
 use crate::admin::RemoteDoor;
-use crate::configuration::{Target, TargetSettings};
+use crate::configuration::Target;
 use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
@@ -28,6 +29,7 @@ pub(super) struct RemoteWorld<'a> {
     pub runtime: &'a Handle,
     pub resolver: &'a Resolver,
     pub wire: &'a Arc<Wire>,
+    pub policies: &'a Policies,
 }
 
 impl RemoteWorld<'_> {
@@ -66,6 +68,7 @@ impl RemoteWorld<'_> {
             eight_bit: settings.eight_bit,
             unchunked: Unchunked::default(),
             policies: settings.policies,
+            sts: settings.sts.as_ref().and_then(|block| self.policies.cache(block)),
             pool_out: pool.address().recipient(),
             pool_in: pool.address().recipient(),
             wire: Arc::clone(self.wire),
@@ -97,8 +100,8 @@ impl RemoteWorld<'_> {
     }
 }
 
-/// Where `dnssec` is configured and the resolver's AD bit means nothing, `min_mx_level dnssec` would send nothing and nobody would know
-/// why: the log and `status` say so. Found out once, after the start.
+/// Where `dnssec` or `dane` is configured and the resolver's AD bit means nothing, mail goes less securely than somebody hopes, or not at
+/// all, and nobody would know why: the log and `status` say so. Found out once, after the start.
 pub(super) fn examine_resolver(
     targets: &[Target],
     resolver: &Resolver,
@@ -106,11 +109,7 @@ pub(super) fn examine_resolver(
     log: &Logger,
 ) -> Arc<OnceLock<String>> {
     let wrong = Arc::new(OnceLock::new());
-    let counts = |target: &Target| match &target.settings {
-        Some(TargetSettings::Remote(settings)) => settings.policies.dnssec,
-        Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => false,
-    };
-    if !targets.iter().any(counts) {
+    if want_signatures(targets) == Signed::Unneeded {
         return wrong;
     }
     let (resolver, told, log) = (resolver.clone(), Arc::clone(&wrong), log.clone());
@@ -120,8 +119,9 @@ pub(super) fn examine_resolver(
             Validation::No(why) => why,
             Validation::Unknown(why) => format!("it could not be found out: {why}"),
         };
-        let text =
-            format!("dnssec is configured, and the resolver does not vouch for signatures: {why}");
+        let text = format!(
+            "dnssec or dane is configured, and the resolver does not vouch for signatures: {why}"
+        );
         warn!(log, "resolver"; "warning" => &text);
         let _ = told.set(text); // it is set here only
     });

@@ -28,8 +28,6 @@ fn of_a_whole_mail_server_only_these_are_missing() {
         errors,
         [
             "8: tls: reading certificate /srv/keys/mail.example.net/chain.pem", // not there
-            "12: mx_auth: dane cannot be used: it is not supported by this version",
-            "13: mx_auth: mtasts cannot be used: it is not supported by this version",
             "24: unknown module sql_table",
             "31: module storage.imapsql is not implemented",
             "63: dmarc: DMARC is not supported by this version, only `dmarc no`",

@@ -9,7 +9,6 @@ mod counts;
 mod flight;
 pub mod keeper;
 mod refreshes;
-pub mod settings;
 mod show;
 pub mod world;
 

@@ -84,33 +84,40 @@ struct Inner {
     system: Option<ResolvConf>,
     cache: Cache,
     clock: Clock,
+    signed: Signed,
 }
 
 impl Resolver {
     /// Asks these servers, in this order.
-    pub fn new(servers: &[SocketAddr], clock: Clock) -> Result<Resolver, NoResolver> {
-        Resolver::asking(each(servers, PATIENCE)?, None, clock)
+    pub fn new(
+        servers: &[SocketAddr],
+        clock: Clock,
+        signed: Signed,
+    ) -> Result<Resolver, NoResolver> {
+        Resolver::asking(each(servers, PATIENCE, signed)?, None, clock, signed)
     }
 
     /// Asks the servers of `/etc/resolv.conf`, as long as it says and whatever it becomes.
-    pub fn system(clock: Clock) -> Result<Resolver, NoResolver> {
-        Resolver::system_at(PathBuf::from("/etc/resolv.conf"), clock)
+    pub fn system(clock: Clock, signed: Signed) -> Result<Resolver, NoResolver> {
+        Resolver::system_at(PathBuf::from("/etc/resolv.conf"), clock, signed)
     }
 
-    fn system_at(path: PathBuf, clock: Clock) -> Result<Resolver, NoResolver> {
+    fn system_at(path: PathBuf, clock: Clock, signed: Signed) -> Result<Resolver, NoResolver> {
         let (file, said) = ResolvConf::open(path, clock.now())?;
-        Resolver::asking(as_said(&said)?, Some(file), clock)
+        Resolver::asking(as_said(&said, signed)?, Some(file), clock, signed)
     }
 
     fn asking(
         servers: Arc<[Server]>,
         system: Option<ResolvConf>,
         clock: Clock,
+        signed: Signed,
     ) -> Result<Resolver, NoResolver> {
         if servers.is_empty() {
             return Err(NoResolver("no server is named".to_string()));
         }
-        let inner = Inner { servers: Mutex::new(servers), system, cache: Cache::default(), clock };
+        let (servers, cache) = (Mutex::new(servers), Cache::default());
+        let inner = Inner { servers, system, cache, clock, signed };
         Ok(Resolver(Arc::new(inner)))
     }
 
@@ -127,7 +134,7 @@ impl Resolver {
     async fn current(&self) -> Arc<[Server]> {
         let Some(file) = &self.0.system else { return self.now() };
         if let Some(said) = file.changed(self.0.clock.now()).await
-            && let Ok(servers) = as_said(&said)
+            && let Ok(servers) = as_said(&said, self.0.signed)
         {
             *self.0.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
             self.0.cache.clear(); // others may know other names, and vouch for more or for less
@@ -276,13 +283,19 @@ impl Resolver {
     }
 }
 
-fn each(servers: &[SocketAddr], patience: Patience) -> Result<Arc<[Server]>, NoResolver> {
+fn each(
+    servers: &[SocketAddr],
+    patience: Patience,
+    signed: Signed,
+) -> Result<Arc<[Server]>, NoResolver> {
+    let servers = signed.of(servers);
     let patience = patience.within(LONGEST_LOOKUP, servers.len());
-    servers.iter().map(|address| Server::new(*address, patience)).collect()
+    servers.into_iter().map(|address| Server::new(address, patience)).collect()
 }
 
-fn as_said(said: &Said) -> Result<Arc<[Server]>, NoResolver> {
-    each(&said.servers, Patience { round: said.timeout, rounds: said.attempts })
+fn as_said(said: &Said, signed: Signed) -> Result<Arc<[Server]>, NoResolver> {
+    let patience = Patience { round: said.timeout, rounds: said.attempts };
+    each(&said.servers, patience, signed)
 }
 
 /// The name at the end of the aliases, if there are any and it can be a host's.
@@ -296,6 +309,30 @@ pub enum Asking {
     Cached,
     /// The servers are asked, and the answer replaces what is kept.
     Anew,
+}
+
+/// Whether anybody sets store by the AD bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    Unneeded,
+    /// If a server is there whose AD bit counts, only such servers are asked: that it fails, or finds forged records and says SERVFAIL,
+    /// must not lead to one that takes them for unsigned (RFC 7672 §2.1.2).
+    Needed,
+}
+
+impl Signed {
+    fn of(self, servers: &[SocketAddr]) -> Vec<SocketAddr> {
+        let trusted = servers.iter().copied().filter(|address| is_trusted(address.ip()));
+        match self {
+            Signed::Needed if trusted.clone().next().is_some() => trusted.collect(),
+            Signed::Needed | Signed::Unneeded => servers.to_vec(),
+        }
+    }
+}
+
+/// RFC 4035 §4.9.3: the AD bit counts only over a path nobody else can write to.
+fn is_trusted(server: IpAddr) -> bool {
+    server.to_canonical().is_loopback()
 }
 
 /// Which address families are used.

@@ -1,6 +1,6 @@
 //! One DNS server, asked over UDP, and over TCP when an answer does not fit.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,12 +97,9 @@ impl Server {
         self.patience
     }
 
-    /// RFC 4035 §4.9.3: the AD bit counts only over a path nobody else can write to.
+    /// Its AD bit counts.
     pub(super) fn is_trusted(&self) -> bool {
-        match self.address.ip() {
-            IpAddr::V4(ip) => ip.is_loopback(),
-            IpAddr::V6(ip) => ip.is_loopback(),
-        }
+        super::is_trusted(self.address.ip())
     }
 
     /// One question. Silence is the name's fault only if the server is there: what serves the name may be dead, and the server wait for it.

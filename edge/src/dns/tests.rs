@@ -97,7 +97,7 @@ fn clock() -> Clock {
 }
 
 fn resolver(fake: &Fake, clock: &Clock) -> Resolver {
-    Resolver::new(&[fake.address], clock.clone()).unwrap()
+    Resolver::new(&[fake.address], clock.clone(), Signed::Unneeded).unwrap()
 }
 
 #[tokio::test]
@@ -208,7 +208,13 @@ async fn that_nobody_could_be_asked_is_not_believed_at_all() {
     let address = nobody.local_addr().unwrap();
     drop(nobody);
     let hasty = Patience { round: Duration::from_millis(500), rounds: 1 };
-    let resolver = Resolver::asking(each(&[address], hasty).unwrap(), None, clock()).unwrap();
+    let resolver = Resolver::asking(
+        each(&[address], hasty, Signed::Unneeded).unwrap(),
+        None,
+        clock(),
+        Signed::Unneeded,
+    )
+    .unwrap();
     let name = domain("example.test");
     let answer = resolver.mx(&name).await;
     assert!(matches!(answer, Lookup::Unasked(_)), "{answer:?}");
@@ -267,7 +273,7 @@ async fn servers_follow_resolv_conf() {
     let file = std::env::temp_dir().join(format!("posthaste-resolv-{}", std::process::id()));
     let clock = clock();
     write(&file, "nameserver 127.0.0.1\n");
-    let resolver = Resolver::system_at(file.clone(), clock.clone()).unwrap();
+    let resolver = Resolver::system_at(file.clone(), clock.clone(), Signed::Unneeded).unwrap();
     let servers = async |after: u64| {
         clock.advance(Duration::from_secs(after));
         resolver.current().await;
@@ -288,10 +294,10 @@ async fn servers_follow_resolv_conf() {
     assert_eq!(servers(10).await, ["192.0.2.3"]);
     // At the start a file without servers means the one on this machine, and none at all is an error.
     write(&file, "# nothing\n");
-    let local = Resolver::system_at(file.clone(), clock.clone()).unwrap();
+    let local = Resolver::system_at(file.clone(), clock.clone(), Signed::Unneeded).unwrap();
     assert_eq!(local.servers(), [("127.0.0.1:53".parse().unwrap(), true)]);
     std::fs::remove_file(&file).unwrap();
-    assert!(Resolver::system_at(file, clock.clone()).is_err());
+    assert!(Resolver::system_at(file, clock.clone(), Signed::Unneeded).is_err());
 }
 
 #[tokio::test]
@@ -342,4 +348,17 @@ fn a_domain_that_can_be_looked_up_is_a_name() {
         assert!(!domain.can_be_looked_up(), "{text}");
         assert!(Name::from_ascii(domain.ascii()).is_err(), "{text}");
     }
+}
+
+#[test]
+fn where_signatures_are_needed_servers_without_are_not_asked_beside_others() {
+    let (near, far): (SocketAddr, SocketAddr) =
+        ("127.0.0.53:53".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
+    let asked = |servers: &[SocketAddr], signed| {
+        let resolver = Resolver::new(servers, Clock::system(), signed).unwrap();
+        resolver.servers().into_iter().map(|(address, _)| address).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&[far, near], Signed::Needed), [near]);
+    assert_eq!(asked(&[far, near], Signed::Unneeded), [far, near]);
+    assert_eq!(asked(&[far], Signed::Needed), [far]); // better than none, and `validates` says no
 }

@@ -19,6 +19,7 @@ use posthaste_mail::time::Timestamp;
 
 use super::*;
 use crate::clock::Clock;
+use crate::dns::Signed;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
                     Content-Length: 14\r\n\r\nversion: STSv1";
@@ -129,7 +130,8 @@ impl Lab {
 fn hosts(tls: WebTls, port: u16, allow_loopback: bool) -> PolicyHosts {
     // Nobody is asked: all names are reserved ones.
     let clock = Clock::manual(Timestamp::from_secs(1_000_000));
-    let resolver = Resolver::new(&["127.0.0.1:1".parse().unwrap()], clock).unwrap();
+    let resolver =
+        Resolver::new(&["127.0.0.1:1".parse().unwrap()], clock, Signed::Unneeded).unwrap();
     PolicyHosts::new(Settings {
         resolver,
         tls,

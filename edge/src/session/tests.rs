@@ -106,6 +106,7 @@ impl Sending {
             starttls: StartTls::Skip,
             tls: &ClientTls::new(&[]).unwrap(),
             host: None,
+            demand: Demand::Opportunistic,
             timeouts: self.timeouts,
             listener: self.listener,
             whereabouts: None,

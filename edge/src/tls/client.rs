@@ -20,7 +20,7 @@ use posthaste_mail::tlsa::record::TlsaRecord;
 
 use super::roots::{AUTH_LEVEL, Files, Roots, name_rules};
 use super::verdict::{self, TlsFacts};
-use super::{TlsStream, dane};
+use super::{TlsStream, WebTls, dane};
 
 /// What is going to be asked of the certificate, and so what the handshake may offer. Whether it is fulfilled is for the policies to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +63,13 @@ struct Contexts {
     /// It has no roots: the records alone say whom to believe.
     dane: SslContext,
     roots: Roots,
+    web: WebTls,
 }
 
 impl ClientTls {
-    /// `roots`: PEM files in place of the system's store. Reads files: call it at start.
-    pub fn new(roots: &[&Path]) -> Result<ClientTls, String> {
-        let files = Files::new(roots);
+    /// `root_files`: PEM files in place of the system's store. Reads files: call it at start.
+    pub fn new(root_files: &[&Path]) -> Result<ClientTls, String> {
+        let files = Files::new(root_files);
         let said = |e: ErrorStack| e.to_string();
         let mut opportunistic = any_tls().map_err(said)?;
         files.load(&mut opportunistic)?;
@@ -79,7 +80,13 @@ impl ClientTls {
         dane::enable(&mut dane).map_err(said)?;
         let roots = Roots::of(&opportunistic);
         let (pkix, dane) = (pkix.build(), dane.build());
-        Ok(ClientTls(Arc::new(Contexts { opportunistic, pkix, dane, roots })))
+        let web = WebTls::new(root_files)?;
+        Ok(ClientTls(Arc::new(Contexts { opportunistic, pkix, dane, roots, web })))
+    }
+
+    /// The same roots, for web servers.
+    pub fn web(&self) -> &WebTls {
+        &self.0.web
     }
 
     /// One handshake that accepts any certificate. `host` is the exchanger: the name that PKIX wants, and SNI unless DANE has its own.

@@ -96,6 +96,12 @@ fn mail_parameters(
     capabilities: &Capabilities,
     smtputf8: bool,
 ) -> MailParameters {
+    let required = envelope.flags.tls == TlsWish::Required;
+    // RFC 8689 §4.2.1 and §5: a server that does not promise to protect the message must not return its content either.
+    let ret = match required && !capabilities.require_tls {
+        true => Some(Ret::Headers),
+        false => envelope.ret,
+    };
     MailParameters {
         size: capabilities.size.map(|_| envelope.size),
         // RFC 6152 §3: declared when offered.
@@ -105,8 +111,8 @@ fn mail_parameters(
             BodyType::SevenBit
         }),
         smtputf8,
-        require_tls: capabilities.require_tls && envelope.flags.tls == TlsWish::Required,
-        ret: envelope.ret.filter(|_| capabilities.dsn),
+        require_tls: capabilities.require_tls && required,
+        ret: ret.filter(|_| capabilities.dsn),
         envid: envelope.envid.clone().filter(|_| capabilities.dsn),
     }
 }

@@ -174,13 +174,14 @@ impl<P: ProbePorts> Sight<'_, P> {
         };
         match found {
             Ok(found) => {
-                line.canonical = found.canonical.as_ref().map(Domain::to_string);
-                line.authentic = found.authentic;
-                line.implicit = found.implicit;
+                let next_hop = &found.next_hop;
+                line.canonical = next_hop.canonical.as_ref().map(Domain::to_string);
+                line.authentic = next_hop.authentic;
+                line.implicit = next_hop.implicit;
                 line.ourselves = found.ourselves;
                 line.hosts = found.candidates.iter().map(preference).collect();
                 self.candidates.clone_from(&found.candidates);
-                self.implicit = found.implicit;
+                self.implicit = next_hop.implicit;
             }
             Err(failure) => line.failure = Some(failure.clone()),
         }

@@ -13,7 +13,7 @@ use crate::attempt::ports::{Peer, Ports, Rest, Transacted};
 use crate::attempt::verdict::{Elsewhere, Said, elsewhere, is_lack};
 use crate::attempt::walk::{End, Next, OtherFamily, Visitor, Walk, look_up};
 use crate::dice::Dice;
-use crate::envelope::{Envelope, Recipient, TlsWish};
+use crate::envelope::{Envelope, Recipient};
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
 use crate::route::destination::DestinationKey;
 use crate::wire::client::transaction::{Fate, Standing};
@@ -80,11 +80,6 @@ fn refusal(job: &Job, rules: &Rules) -> Option<Failure> {
     if envelope.flags.hops > MOST_HOPS {
         let text = format!("{} Received fields, this is a loop", envelope.flags.hops);
         return Some(Failure::new(Cause::Loop, text));
-    }
-    if envelope.flags.tls == TlsWish::Required {
-        // RFC 8689 §4.2.1 is kept by not sending at all.
-        let text = "REQUIRETLS is not supported by this target";
-        return Some(Failure::new(Cause::RequireTlsImpossible, text));
     }
     no_way(&job.destination, rules)
 }

@@ -168,7 +168,7 @@ impl Walk {
             if !self.may_ask(visitor) {
                 return;
             }
-            if self.equals(equals, found.implicit, visitor, ports).await == Next::Nobody {
+            if self.equals(equals, found.next_hop.implicit, visitor, ports).await == Next::Nobody {
                 self.ourselves = equals.first().map(|candidate| candidate.preference);
                 break;
             }
@@ -242,8 +242,7 @@ impl Walk {
             }
             match addresses_of(host, answer, implicit) {
                 Ok(found) => {
-                    let canonical = found.canonical.clone();
-                    let candidate = Candidate { canonical, ..candidate.clone() };
+                    let candidate = candidate.at(&found);
                     if self.host(&candidate, &found.list, visitor, ports).await == Next::Nobody {
                         return Next::Nobody;
                     }

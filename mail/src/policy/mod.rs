@@ -31,11 +31,12 @@ pub enum AddressUse {
     OtherFamily,
 }
 
-/// How far a session that passed is trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a session that passed is trusted, and what the policies said of its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Levels {
     pub mx: MxLevel,
     pub tls: TlsLevel,
+    pub said: Option<String>,
 }
 
 /// May mail go over this session now?
@@ -44,8 +45,8 @@ pub fn judge(proof: &Proof, now: InForce) -> Result<Levels, Failure> {
     match now.address {
         AddressUse::Allowed => {
             let requirement = now.requirement?;
-            let tls = requirement.meets(&proof.channel.shown())?;
-            Ok(Levels { mx: requirement.mx, tls })
+            let tls = requirement.meets(&proof.shown())?;
+            Ok(Levels { mx: requirement.mx, tls, said: requirement.said })
         }
         // RFC 5321 §5.1: mail that is sent to ourselves goes round for ever.
         AddressUse::Ours => {
@@ -62,17 +63,30 @@ pub fn judge(proof: &Proof, now: InForce) -> Result<Levels, Failure> {
 #[cfg(test)]
 mod tests {
     use super::proof::Channel;
-    use super::requirement::{Demand, Tls};
+    use super::requirement::{Certificate, Demand, Tls};
     use super::*;
 
     fn proof(channel: Channel) -> Proof {
         let address = "192.0.2.1".parse().unwrap();
-        Proof { address, local: None, authentic: true, channel }
+        Proof { address, local: None, exchanger: None, channel, offers_requiretls: false }
+    }
+
+    fn certificate(pkix: Result<(), &str>) -> Channel {
+        let pkix = pkix.map_err(str::to_string);
+        Channel::Encrypted(Certificate { pkix, dane: None, sound: true })
+    }
+
+    fn proven() -> Channel {
+        certificate(Ok(()))
+    }
+
+    fn unproven() -> Channel {
+        certificate(Err("self-signed"))
     }
 
     fn judged(address: AddressUse) -> Result<Levels, Cause> {
         let now = InForce { address, requirement: Ok(Requirement::none()) };
-        judge(&proof(Channel::Proven), now).map_err(|failure| failure.cause)
+        judge(&proof(proven()), now).map_err(|failure| failure.cause)
     }
 
     #[test]
@@ -82,9 +96,9 @@ mod tests {
             let now = InForce { address: AddressUse::Allowed, requirement: Ok(requirement) };
             judge(&proof(channel), now).unwrap()
         };
-        let levels = |tls| Levels { mx: MxLevel::Mtasts, tls };
-        assert_eq!(tls(Channel::Proven), levels(TlsLevel::Authenticated));
-        assert_eq!(tls(Channel::Unproven("self-signed".into())), levels(TlsLevel::Encrypted));
+        let levels = |tls| Levels { mx: MxLevel::Mtasts, tls, said: None };
+        assert_eq!(tls(proven()), levels(TlsLevel::Authenticated));
+        assert_eq!(tls(unproven()), levels(TlsLevel::Encrypted));
         assert_eq!(tls(Channel::Clear), levels(TlsLevel::None));
         assert_eq!(tls(Channel::ClearAfterFailure), levels(TlsLevel::None));
     }
@@ -104,9 +118,9 @@ mod tests {
         };
         let cause = |channel| judge(&proof(channel), demands()).map_err(|failure| failure.cause);
         assert_eq!(cause(Channel::Clear), Err(Cause::TlsLevelTooLow));
-        assert!(cause(Channel::Unproven("self-signed".into())).is_ok());
+        assert!(cause(unproven()).is_ok());
         let refused = Failure::new(Cause::MxLevelTooLow, "no");
         let now = InForce { address: AddressUse::Allowed, requirement: Err(refused.clone()) };
-        assert_eq!(judge(&proof(Channel::Proven), now), Err(refused));
+        assert_eq!(judge(&proof(proven()), now), Err(refused));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::level::TlsLevel;
 use crate::policy::requirement::{Certificate, Shown};
+use crate::route::mx::Candidate;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -11,40 +11,31 @@ pub struct Proof {
     pub address: IpAddr,
     /// Ours.
     pub local: Option<IpAddr>,
-    /// The list of exchangers that the host was taken from was signed.
-    pub authentic: bool,
+    /// Whom we wanted; `None` for an address literal.
+    pub exchanger: Option<Candidate>,
     pub channel: Channel,
+    /// RFC 8689 §2: the server offers REQUIRETLS.
+    pub offers_requiretls: bool,
 }
 
-/// How the session is protected, and what the certificate proves by PKIX.
+/// How the session is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// The server offers no TLS.
     Clear,
     /// In the clear because TLS had failed at this address. It may work the next time, so this is no session to keep.
     ClearAfterFailure,
-    /// Encrypted; why the certificate proves nothing.
-    Unproven(String),
-    Proven,
+    Encrypted(Certificate),
 }
 
-impl Channel {
+impl Proof {
     /// As a requirement looks at it.
     pub fn shown(&self) -> Shown {
-        let tls = match self {
+        let tls = match &self.channel {
             Channel::Clear => Err("the server offers none".to_string()),
             Channel::ClearAfterFailure => Err("it failed with this server".to_string()),
-            Channel::Unproven(why) => Ok(Certificate { pkix: Err(why.clone()), dane: None }),
-            Channel::Proven => Ok(Certificate { pkix: Ok(()), dane: None }),
+            Channel::Encrypted(certificate) => Ok(certificate.clone()),
         };
-        Shown { tls, offers_requiretls: false }
-    }
-
-    pub fn level(&self) -> TlsLevel {
-        match self {
-            Channel::Clear | Channel::ClearAfterFailure => TlsLevel::None,
-            Channel::Unproven(_) => TlsLevel::Encrypted,
-            Channel::Proven => TlsLevel::Authenticated,
-        }
+        Shown { tls, offers_requiretls: self.offers_requiretls }
     }
 }

@@ -3,11 +3,14 @@
 //! Known before the dial, so that no plaintext session is opened where none may be used, and asked again of every session that comes
 //! from the pool. Levels are maxima, so the order in which policies are looked at cannot matter; the local one looks last.
 
+use std::sync::Arc;
+
 use crate::envelope::TlsWish;
 use crate::level::{MxLevel, TlsLevel};
 use crate::outcome::{Cause, Failure};
-use crate::policy::facts::{Dane, Listed, MxFacts, Sts};
+use crate::policy::facts::{Listed, MxFacts, Sts};
 use crate::policy::settings::Policies;
+use crate::tlsa::{Dane, Tlsa};
 
 /// What a session must have, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +19,11 @@ pub struct Requirement {
     pub mx: MxLevel,
     pub tls: Tls,
     /// TLSA records decide about the certificate: they are to be shown to the handshake.
-    pub dane: bool,
+    pub dane: Option<Arc<Tlsa>>,
     /// RFC 8689: the server has to offer REQUIRETLS, or may be excused.
     pub requiretls: Offer,
+    /// What each configured policy says of the host, for the log.
+    pub said: Option<String>,
 }
 
 /// How well the channel has to be protected. The texts name the policy that wants it.
@@ -54,7 +59,7 @@ impl Requirement {
     /// Nothing is known of the host, and nothing demanded.
     pub fn none() -> Requirement {
         let (mx, tls) = (MxLevel::None, Tls::Optional);
-        Requirement { mx, tls, dane: false, requiretls: Offer::Unwanted }
+        Requirement { mx, tls, dane: None, requiretls: Offer::Unwanted, said: None }
     }
 }
 
@@ -95,17 +100,22 @@ pub fn requirement(
     wish: TlsWish,
 ) -> Result<Requirement, Failure> {
     let mx = mx_level(policies, facts);
+    let said = facts.told(policies);
     // RFC 8689 §3: the sender prefers delivery to protection. Levels are still known, and told.
     if wish == TlsWish::Waived && policies.requiretls.may_be_waived {
         let (tls, requiretls) = (Tls::Optional, Offer::Unwanted);
-        return Ok(Requirement { mx, tls, dane: false, requiretls });
+        let said = said.map(|said| format!("{said}; waived by the message"));
+        return Ok(Requirement { mx, tls, dane: None, requiretls, said });
     }
     let mut tls = Tls::Optional;
-    let mut dane = false;
+    let mut dane = None;
     match &facts.sts {
         // `sts_unavailable_is_not_absent`.
         Sts::Unavailable(why) if policies.mtasts => {
             return Err(Failure::new(Cause::PolicyUnavailable, format!("MTA-STS policy: {why}")));
+        }
+        Sts::Unasked(why) if policies.mtasts => {
+            return Err(Failure::new(Cause::OwnResources, format!("MTA-STS policy: {why}")));
         }
         // RFC 8461 §4.1: whatever DANE says, only listed hosts may be used.
         Sts::Enforce(Listed::No) if policies.mtasts => {
@@ -115,32 +125,39 @@ pub fn requirement(
         Sts::Enforce(Listed::Yes) if policies.mtasts => {
             tls = Tls::Authenticated(Demand::Mtasts);
         }
-        Sts::Absent | Sts::Unavailable(_) | Sts::Testing(_) | Sts::Enforce(_) => {}
+        // RFC 8461 §5.1: without a policy that could be fetched mail goes on.
+        Sts::Absent | Sts::NotFetched(_) | Sts::Testing(_) => {}
+        // Not configured.
+        Sts::Unavailable(_) | Sts::Unasked(_) | Sts::Enforce(_) => {}
     }
     match &facts.dane {
         // RFC 7672 §2.1.1: not knowing is no reason to go on without.
         Dane::Failed(why) if policies.dane => {
             return Err(Failure::new(Cause::TlsaFailed, format!("TLSA records: {why}")));
         }
+        Dane::Unasked(why) if policies.dane => {
+            return Err(Failure::new(Cause::OwnResources, format!("TLSA records: {why}")));
+        }
         // RFC 8461 §2: DANE is not overridden; it is the proof that MTA-STS wants, too.
-        Dane::Usable if policies.dane => {
+        Dane::Usable(tlsa) if policies.dane => {
             tls = Tls::Authenticated(Demand::Dane);
-            dane = true;
+            dane = Some(Arc::clone(tlsa));
         }
         // RFC 7672 §2.2: encrypted at least.
-        Dane::Unusable if policies.dane => {
+        Dane::Unusable(_) if policies.dane => {
             if tls == Tls::Optional {
                 tls = Tls::Encrypted(Demand::Dane);
             }
         }
-        Dane::NotInForce | Dane::Failed(_) | Dane::Usable | Dane::Unusable => {}
+        Dane::NotInForce(_) => {}
+        // Not configured.
+        Dane::Failed(_) | Dane::Unasked(_) | Dane::Usable(_) | Dane::Unusable(_) => {}
     }
     let mut requiretls = Offer::Unwanted;
     if wish == TlsWish::Required {
         // RFC 8689 §4.2.1: the name of the host was obtained securely.
         if mx < MxLevel::Mtasts {
-            let text = "REQUIRETLS: neither DNSSEC nor an MTA-STS policy vouches for this host";
-            return Err(Failure::new(Cause::RequireTlsImpossible, text));
+            return Err(nobody_vouches(policies, facts));
         }
         if !matches!(tls, Tls::Authenticated(_)) {
             tls = Tls::Authenticated(Demand::RequireTls);
@@ -159,7 +176,21 @@ pub fn requirement(
         (TlsLevel::Encrypted, Tls::Optional) => Tls::Encrypted(Demand::Local),
         (TlsLevel::None | TlsLevel::Encrypted | TlsLevel::Authenticated, tls) => tls,
     };
-    Ok(Requirement { mx, tls, dane, requiretls })
+    Ok(Requirement { mx, tls, dane, requiretls, said })
+}
+
+/// Why a message that requires TLS cannot go to this host. That nothing vouches for it is for good; that something would, and cannot be
+/// had at the moment, is not.
+fn nobody_vouches(policies: &Policies, facts: &MxFacts) -> Failure {
+    match &facts.sts {
+        Sts::NotFetched(why) if policies.mtasts => {
+            Failure::new(Cause::PolicyUnavailable, format!("REQUIRETLS needs it, and {why}"))
+        }
+        _ => {
+            let text = "REQUIRETLS: neither DNSSEC nor an MTA-STS policy vouches for this host";
+            Failure::new(Cause::RequireTlsImpossible, text)
+        }
+    }
 }
 
 fn mx_level(policies: &Policies, facts: &MxFacts) -> MxLevel {
@@ -183,14 +214,25 @@ pub struct Shown {
 pub struct Certificate {
     pub pkix: Result<(), String>,
     /// `None`: no records were shown to the handshake.
-    pub dane: Option<Result<(), String>>,
+    pub dane: Option<ByDane>,
+    /// The handshake took nothing less than a demand for proof allows, as an opportunistic one may.
+    pub sound: bool,
+}
+
+/// What it proves to these records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByDane {
+    pub tlsa: Arc<Tlsa>,
+    pub verdict: Result<(), String>,
 }
 
 impl Certificate {
-    pub fn level(&self) -> TlsLevel {
-        match (&self.pkix, &self.dane) {
-            (_, Some(Ok(()))) | (Ok(()), _) => TlsLevel::Authenticated,
-            (Err(_), None | Some(Err(_))) => TlsLevel::Encrypted,
+    /// By the records that are in force now, which need not be those of the handshake.
+    fn by_dane(&self, in_force: &Arc<Tlsa>) -> Result<(), String> {
+        match &self.dane {
+            Some(ByDane { tlsa, verdict }) if tlsa == in_force => verdict.clone(),
+            Some(_) => Err("the TLSA records are no longer those of the handshake".to_string()),
+            None => Err("the TLSA records were not shown to the handshake".to_string()),
         }
     }
 }
@@ -207,24 +249,28 @@ impl Requirement {
             }
         };
         // RFC 7672 §2.2: usable records decide alone, whatever PKIX says.
-        let proven = match (&self.tls, self.dane, &certificate.dane) {
-            (Tls::Authenticated(_), true, Some(dane)) => dane.clone(),
-            (Tls::Authenticated(_), true, None) => {
-                Err("the TLSA records were not shown to the handshake".to_string())
-            }
-            (Tls::Authenticated(_), false, Some(Ok(()))) => Ok(()),
-            (Tls::Authenticated(_), false, None | Some(Err(_))) => certificate.pkix.clone(),
-            (Tls::Optional | Tls::Encrypted(_), ..) => Ok(()),
+        let proven = match &self.dane {
+            Some(in_force) => certificate.by_dane(in_force),
+            None => certificate.pkix.clone(),
         };
-        if let (Err(why), Tls::Authenticated(by)) = (proven, &self.tls) {
-            let text = format!("{} demands a proven certificate: {why}", by.name());
-            return Err(Failure::new(by.unproven(), text));
+        if let Tls::Authenticated(by) = self.tls {
+            let sound = match certificate.sound {
+                true => Ok(()),
+                false => Err("the handshake was made without such a demand".to_string()),
+            };
+            if let Err(why) = proven.clone().and(sound) {
+                let text = format!("{} demands a proven certificate: {why}", by.name());
+                return Err(Failure::new(by.unproven(), text));
+            }
         }
         if self.requiretls == Offer::Needed && !shown.offers_requiretls {
             let text = "the server does not offer REQUIRETLS";
             return Err(Failure::new(Cause::RequireTlsImpossible, text));
         }
-        Ok(certificate.level())
+        Ok(match proven {
+            Ok(()) => TlsLevel::Authenticated,
+            Err(_) => TlsLevel::Encrypted,
+        })
     }
 
     /// No session in the clear can meet it.

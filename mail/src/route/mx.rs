@@ -1,11 +1,13 @@
 //! Mail exchangers of a domain: which hosts, in which order (RFC 5321 §5.1, RFC 7505).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::address::Domain;
 use crate::dice::Dice;
 use crate::lookup::{Absence, Lookup};
 use crate::outcome::{Cause, Failure};
+use crate::route::addresses::HostAddresses;
 
 /// More hosts than any honest domain has are cut off, the least preferred first.
 const MOST_CANDIDATES: usize = 100;
@@ -18,21 +20,43 @@ pub struct MxRecord {
     pub exchange: String,
 }
 
-/// A host to try.
+/// A domain that mail is for, and what DNS said of its exchangers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    pub domain: Domain,
+    /// The name that has the MX records, when the domain is an alias of it. Certificates may name either (RFC 7672 §3.2.2); what belongs
+    /// to the domain itself, like its MTA-STS policy, is looked up at the domain (RFC 8461 §3.1).
+    pub canonical: Option<Domain>,
+    /// The list of exchangers, or the answer that there is none, is signed.
+    pub authentic: bool,
+    /// There is no MX record: the domain is its own exchanger.
+    pub implicit: bool,
+}
+
+/// A host to try, with all by which policies about it are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub host: Domain,
     pub preference: u16,
+    pub next_hop: Arc<NextHop>,
     /// The name that has the host's addresses, when the host is an alias of it. RFC 5321 §5.1 forbids such exchangers; they exist. Known
     /// once the addresses are.
     pub canonical: Option<Domain>,
-    /// The list it stands in, or the answer that there is none, is signed.
-    pub authentic: bool,
+    /// The answer with its addresses, of one family at least, is signed. Known once the addresses are.
+    pub signed: bool,
 }
 
 impl Candidate {
-    pub fn new(preference: u16, host: Domain, authentic: bool) -> Candidate {
-        Candidate { host, preference, canonical: None, authentic }
+    pub fn new(preference: u16, host: Domain, next_hop: &Arc<NextHop>) -> Candidate {
+        let next_hop = Arc::clone(next_hop);
+        Candidate { host, preference, next_hop, canonical: None, signed: false }
+    }
+
+    /// With what its addresses tell.
+    pub fn at(&self, addresses: &HostAddresses) -> Candidate {
+        // One family is enough: both belong to the same name, and a denial of the other may come without proof.
+        let signed = addresses.authentic_v4 || addresses.authentic_v6;
+        Candidate { canonical: addresses.canonical.clone(), signed, ..self.clone() }
     }
 }
 
@@ -40,12 +64,7 @@ impl Candidate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchangers {
     pub candidates: Vec<Candidate>,
-    /// There is no MX record: the domain is its own exchanger.
-    pub implicit: bool,
-    pub authentic: bool,
-    /// The name that has the MX records, when the domain is an alias of it. Certificates may name either (RFC 7672 §3.2.2); what belongs
-    /// to the domain itself, like its MTA-STS policy, is looked up at the domain (RFC 8461 §3.1).
-    pub canonical: Option<Domain>,
+    pub next_hop: Arc<NextHop>,
     /// We are in the list, by name; we and who is not better than us were left out.
     pub ourselves: bool,
 }
@@ -72,17 +91,20 @@ pub fn exchangers(
         }
         // RFC 5321 §5.1: without MX records the domain itself is the only exchanger, with preference 0.
         Lookup::Absent { absence: Absence::NoSuchRecord, authentic } => {
-            Ok(implicit(domain, authentic))
+            Ok(implicit(domain, authentic, None))
         }
         Lookup::Found { value, .. } if is_null_mx(&value) => {
             Err(Failure::new(Cause::NullMx, format!("domain {domain} does not accept mail")))
         }
         Lookup::Found { value, authentic, canonical } if value.is_empty() => {
-            Ok(Exchangers { canonical, ..implicit(domain, authentic) })
+            Ok(implicit(domain, authentic, canonical))
         }
         Lookup::Found { value, authentic, canonical } => {
+            let domain = domain.clone();
+            let next_hop = Arc::new(NextHop { domain, canonical, authentic, implicit: false });
+            let domain = &next_hop.domain;
             let usable: Vec<Candidate> =
-                value.iter().filter_map(|record| usable(record, authentic)).collect();
+                value.iter().filter_map(|record| usable(record, &next_hop)).collect();
             if usable.is_empty() {
                 let text = format!("domain {domain} has no usable MX record");
                 return Err(Failure::new(Cause::NoAddress, text));
@@ -93,14 +115,16 @@ pub fn exchangers(
                 let text = format!("mail for {domain} loops back to this host");
                 return Err(Failure::new(Cause::Loop, text));
             }
-            Ok(Exchangers { candidates, implicit: false, authentic, canonical, ourselves })
+            Ok(Exchangers { candidates, next_hop, ourselves })
         }
     }
 }
 
-fn implicit(domain: &Domain, authentic: bool) -> Exchangers {
-    let candidates = vec![Candidate::new(0, domain.clone(), authentic)];
-    Exchangers { candidates, implicit: true, authentic, canonical: None, ourselves: false }
+fn implicit(domain: &Domain, authentic: bool, canonical: Option<Domain>) -> Exchangers {
+    let domain = domain.clone();
+    let next_hop = Arc::new(NextHop { domain, canonical, authentic, implicit: true });
+    let candidates = vec![Candidate::new(0, next_hop.domain.clone(), &next_hop)];
+    Exchangers { candidates, next_hop, ourselves: false }
 }
 
 /// RFC 7505 §3: exactly one record, and its target is the root. The preference should be 0, but any is taken.
@@ -109,13 +133,13 @@ fn is_null_mx(records: &[MxRecord]) -> bool {
 }
 
 /// A record that names a host. The root among others, an address and an impossible name make only themselves unusable.
-fn usable(record: &MxRecord, authentic: bool) -> Option<Candidate> {
+fn usable(record: &MxRecord, next_hop: &Arc<NextHop>) -> Option<Candidate> {
     let name = record.exchange.strip_suffix('.').unwrap_or(&record.exchange);
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
         return None;
     }
     let host = Domain::parse(name).ok().filter(Domain::can_be_looked_up)?;
-    Some(Candidate::new(record.preference, host, authentic))
+    Some(Candidate::new(record.preference, host, next_hop))
 }
 
 /// RFC 5321 §5.1: lowest preference first, equal ones in random order. A host named twice is tried once.
@@ -183,8 +207,8 @@ mod tests {
         let value = vec![MxRecord { preference: 10, exchange: "a.test.".into() }];
         let answer = Lookup::Found { value, authentic: true, canonical: Some(real.clone()) };
         let found = exchangers(&domain(), answer, "me.test", &mut Dice::new(1)).unwrap();
-        assert_eq!(found.canonical, Some(real));
-        assert_eq!(plan(&[(10, "a.test.")]).unwrap().canonical, None);
+        assert_eq!(found.next_hop.canonical, Some(real));
+        assert_eq!(plan(&[(10, "a.test.")]).unwrap().next_hop.canonical, None);
     }
 
     #[test]
@@ -245,7 +269,7 @@ mod tests {
     fn answers_without_records() {
         let ask = |answer| exchangers(&domain(), answer, "me.test", &mut Dice::new(1));
         let own = ask(Lookup::absent(Absence::NoSuchRecord)).unwrap();
-        assert!(own.implicit && own.candidates[0].host == domain());
+        assert!(own.next_hop.implicit && own.candidates[0].host == domain());
         assert_eq!(
             ask(Lookup::absent(Absence::NoSuchName)).unwrap_err().status.to_string(),
             "5.1.2"

@@ -6,7 +6,7 @@
 
 use crate::address::Domain;
 use crate::lookup::Lookup;
-use crate::route::addresses::HostAddresses;
+use crate::route::mx::Candidate;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applies {
@@ -21,16 +21,12 @@ pub enum Applies {
     Unasked(String),
 }
 
-/// `addresses`: of the host, which has some, or it would not be tried. `alias`: the answer to a question for its CNAME record, when it was
-/// asked.
-pub fn applies(
-    host: &Domain,
-    addresses: &HostAddresses,
-    alias: Option<&Lookup<Domain>>,
-) -> Applies {
-    let canonical = addresses.canonical.as_ref().filter(|canonical| *canonical != host);
-    // One family is enough: both belong to the same name, and a denial of the other may come without proof.
-    if addresses.authentic_v4 || addresses.authentic_v6 {
+/// `exchanger`: one whose addresses are known, or it would not be tried. `alias`: the answer to a question for its CNAME record, when it
+/// was asked.
+pub fn applies(exchanger: &Candidate, alias: Option<&Lookup<Domain>>) -> Applies {
+    let host = &exchanger.host;
+    let canonical = exchanger.canonical.as_ref().filter(|canonical| *canonical != host);
+    if exchanger.signed {
         return Applies::LookUp(canonical.into_iter().chain([host]).cloned().collect());
     }
     if canonical.is_none() {
@@ -54,21 +50,26 @@ pub fn applies(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::lookup::Absence;
+    use crate::route::mx::NextHop;
 
     fn domain(text: &str) -> Domain {
         Domain::parse(text).unwrap()
     }
 
-    fn four(authentic_v4: bool, canonical: Option<&str>) -> HostAddresses {
-        let list = vec!["192.0.2.1".parse().unwrap()];
-        let canonical = canonical.map(domain);
-        HostAddresses { list, authentic_v4, canonical, ..HostAddresses::default() }
+    fn four(signed: bool, canonical: Option<&str>) -> Candidate {
+        let (domain, canonical) = (domain("example.test"), canonical.map(domain));
+        let (authentic, implicit) = (true, false);
+        let next_hop = NextHop { domain, canonical: None, authentic, implicit };
+        let host = self::domain("mx.test");
+        Candidate { canonical, signed, ..Candidate::new(10, host, &Arc::new(next_hop)) }
     }
 
-    fn asked(addresses: &HostAddresses, alias: Option<&Lookup<Domain>>) -> Applies {
-        applies(&domain("mx.test"), addresses, alias)
+    fn asked(exchanger: &Candidate, alias: Option<&Lookup<Domain>>) -> Applies {
+        applies(exchanger, alias)
     }
 
     fn names(names: &[&str]) -> Applies {
@@ -81,8 +82,6 @@ mod tests {
         assert_eq!(asked(&four(true, Some("real.test")), None), names(&["real.test", "mx.test"]));
         // A resolver that keeps odd case makes no alias of it.
         assert_eq!(asked(&four(true, Some("MX.Test")), None), names(&["mx.test"]));
-        let six = HostAddresses { authentic_v6: true, ..four(false, None) };
-        assert_eq!(asked(&six, None), names(&["mx.test"]));
     }
 
     #[test]

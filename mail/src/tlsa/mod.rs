@@ -10,11 +10,24 @@ pub mod names;
 pub mod record;
 pub mod usable;
 
+use std::sync::Arc;
+
 use crate::address::Domain;
 use crate::lookup::Lookup;
+use crate::route::mx::Candidate;
 use base::Base;
-use names::Exchanger;
 use record::TlsaRecord;
+
+/// Usable records that are in force, and whom a certificate may name beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tlsa {
+    /// Where the records are: sent as SNI (RFC 7672 §8.1), and the first name a certificate may carry.
+    pub base: Domain,
+    /// The other names it may carry.
+    pub names: Vec<Domain>,
+    /// In an order of their own: name servers shuffle them.
+    pub records: Vec<TlsaRecord>,
+}
 
 /// What DANE demands of sessions to one mail exchanger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +35,7 @@ pub enum Dane {
     /// Nothing: other policies decide. Why.
     NotInForce(String),
     /// TLS, and a certificate that matches one of the records.
-    Usable {
-        /// Where the records are: sent as SNI (RFC 7672 §8.1), and the first name a certificate may carry.
-        base: Domain,
-        /// The other names it may carry.
-        names: Vec<Domain>,
-        records: Vec<TlsaRecord>,
-    },
+    Usable(Arc<Tlsa>),
     /// TLS, with any certificate: there are records, and none that can be used (RFC 7672 §2.2).
     Unusable(Vec<TlsaRecord>),
     /// Nobody knows: neither plaintext nor an unproven certificate will do (RFC 7672 §2.1.2). Why.
@@ -48,7 +55,7 @@ pub enum Inquiry {
 /// From the answers so far, in the order of `names`, to the next question or to the end. `decodes`: whether the TLS library can read
 /// the certificate or key that a record without digest consists of.
 pub fn inquire(
-    exchanger: &Exchanger<'_>,
+    exchanger: &Candidate,
     names: &[Domain],
     answers: &[Lookup<Vec<TlsaRecord>>],
     decodes: impl Fn(&TlsaRecord) -> bool,
@@ -59,12 +66,13 @@ pub fn inquire(
         Base::Failed(why) => Dane::Failed(why),
         Base::Unasked(why) => Dane::Unasked(why),
         Base::At { base, records } => {
-            let sifted = usable::sift(records, decodes);
+            let mut sifted = usable::sift(records, decodes);
+            sifted.usable.sort_unstable();
             match sifted.usable.is_empty() {
                 true => Dane::Unusable(sifted.unusable.into_iter().map(|(r, _)| r).collect()),
                 false => {
                     let names = names::further_names(&base, exchanger);
-                    Dane::Usable { base, names, records: sifted.usable }
+                    Dane::Usable(Arc::new(Tlsa { base, names, records: sifted.usable }))
                 }
             }
         }
@@ -76,6 +84,7 @@ pub fn inquire(
 mod tests {
     use super::*;
     use crate::lookup::Absence;
+    use crate::route::mx::NextHop;
 
     fn domain(text: &str) -> Domain {
         Domain::parse(text).unwrap()
@@ -90,26 +99,28 @@ mod tests {
     }
 
     fn at_mx(answers: &[Lookup<Vec<TlsaRecord>>]) -> Inquiry {
-        let (host, next_hop) = (domain("mx.test"), domain("example.test"));
-        let exchanger = Exchanger {
-            host: &host,
-            next_hop: &next_hop,
-            canonical: None,
-            authentic: true,
-            implicit: false,
-        };
-        inquire(&exchanger, &[domain("real.test"), host.clone()], answers, |_| true)
+        let (authentic, implicit) = (true, false);
+        let next_hop =
+            NextHop { domain: domain("example.test"), canonical: None, authentic, implicit };
+        let exchanger = Candidate::new(10, domain("mx.test"), &Arc::new(next_hop));
+        inquire(&exchanger, &[domain("real.test"), domain("mx.test")], answers, |_| true)
     }
 
     #[test]
     fn records_that_can_be_used_make_a_demand() {
         let good = record(3, 1, 1, &[7; 32]);
-        let answers = [signed(&[record(1, 1, 1, &[7; 32]), good.clone()])];
-        let Inquiry::Done(Dane::Usable { base, names, records }) = at_mx(&answers) else {
-            panic!("{:?}", at_mx(&answers));
+        let other = record(2, 0, 1, &[7; 32]);
+        let useless = record(1, 1, 1, &[7; 32]);
+        let demand = Tlsa {
+            base: domain("real.test"),
+            names: vec![domain("mx.test"), domain("example.test")],
+            records: vec![other.clone(), good.clone()],
         };
-        assert_eq!((base, records), (domain("real.test"), vec![good]));
-        assert_eq!(names, [domain("mx.test"), domain("example.test")]);
+        // In whatever order they come.
+        for records in [[&useless, &good, &other], [&other, &useless, &good]] {
+            let answers = [signed(&records.map(Clone::clone))];
+            assert_eq!(at_mx(&answers), Inquiry::Done(Dane::Usable(Arc::new(demand.clone()))));
+        }
     }
 
     #[test]

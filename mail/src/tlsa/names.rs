@@ -1,36 +1,23 @@
 //! Whom a certificate may name to be accepted by a DANE-TA record.
 
 use crate::address::Domain;
-
-/// A mail exchanger, and how we came to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exchanger<'a> {
-    /// As the MX record has it, before any alias.
-    pub host: &'a Domain,
-    pub next_hop: &'a Domain,
-    /// What the next hop is an alias of, if it is one.
-    pub canonical: Option<&'a Domain>,
-    /// The MX answer was signed and validated.
-    pub authentic: bool,
-    /// There is no MX record: the next hop is its own exchanger.
-    pub implicit: bool,
-}
+use crate::route::mx::Candidate;
 
 /// The names beside the base domain, each once (RFC 7672 §3.2.2).
-pub fn further_names(base: &Domain, exchanger: &Exchanger<'_>) -> Vec<Domain> {
-    let Exchanger { host, next_hop, canonical, authentic, implicit } = *exchanger;
+pub fn further_names(base: &Domain, exchanger: &Candidate) -> Vec<Domain> {
+    let next_hop = &exchanger.next_hop;
     let mut names: Vec<Domain> = Vec::new();
     let mut add = |name: &Domain| {
         if name != base && !names.contains(name) {
             names.push(name.clone());
         }
     };
-    add(host);
+    add(&exchanger.host);
     // RFC 7672 §3.2.2: without MX records the domain takes the place of the exchanger, which `host` is already. Behind an unsigned MX
     // answer anybody can put a host of his own: that its certificate names the next hop would prove nothing of the host.
-    if authentic && !implicit {
-        add(next_hop);
-        if let Some(canonical) = canonical {
+    if next_hop.authentic && !next_hop.implicit {
+        add(&next_hop.domain);
+        if let Some(canonical) = &next_hop.canonical {
             add(canonical);
         }
     }
@@ -39,14 +26,18 @@ pub fn further_names(base: &Domain, exchanger: &Exchanger<'_>) -> Vec<Domain> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::route::mx::NextHop;
 
     fn names(base: &str, authentic: bool, implicit: bool) -> Vec<String> {
         let of = |text: &str| Domain::parse(text).unwrap();
-        let (host, next_hop, canonical) = (of("mx.test"), of("alias.test"), of("example.test"));
-        let host = if implicit { &next_hop } else { &host };
-        let (next_hop, canonical) = (&next_hop, Some(&canonical));
-        let exchanger = Exchanger { host, next_hop, canonical, authentic, implicit };
+        let domain = of("alias.test");
+        let host = if implicit { domain.clone() } else { of("mx.test") };
+        let canonical = Some(of("example.test"));
+        let next_hop = Arc::new(NextHop { domain, canonical, authentic, implicit });
+        let exchanger = Candidate::new(10, host, &next_hop);
         further_names(&of(base), &exchanger).iter().map(ToString::to_string).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Any numbers and any data: what can be used of it is for `usable` to say.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TlsaRecord {
     /// RFC 7218 §2.1: 0 PKIX-TA, 1 PKIX-EE, 2 DANE-TA, 3 DANE-EE.
     pub usage: u8,

@@ -34,6 +34,7 @@ impl Account<'_> {
             "tls_version" => facts.tls_version,
             "tls_cipher" => facts.tls_cipher,
             "tls_err" => facts.tls_error,
+            "policies" => facts.policies,
             "reused" => facts.reused);
     }
 

@@ -4,21 +4,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use slog::{Logger, debug, warn};
+use tokio::sync::OnceCell;
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::dial::{DialError, dial};
 use posthaste_edge::session::{Opened, Session};
+use posthaste_edge::tls::Demand;
 use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::walk::literal;
+use posthaste_mail::certificate::DaneVerdict;
 use posthaste_mail::envelope::{EnvelopeId, TlsWish};
-use posthaste_mail::level::MxLevel;
 use posthaste_mail::outcome::{Cause, Failure, Remote, SessionFacts, Stage};
-use posthaste_mail::policy::judge;
-use posthaste_mail::policy::requirement::Requirement;
+use posthaste_mail::policy::facts::{MxFacts, Sts};
+use posthaste_mail::policy::proof::Proof;
+use posthaste_mail::policy::requirement::{Requirement, Tls, requirement};
+use posthaste_mail::policy::{InForce, judge};
 use posthaste_mail::route::mx::Candidate;
+use posthaste_mail::sts::StsAnswer;
+use posthaste_mail::tlsa::Dane;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 
 use crate::targets::remote::counters::Counters;
@@ -39,6 +45,10 @@ pub struct Caller {
     pub id: EnvelopeId,
     /// What the message wants of TLS.
     pub wish: TlsWish,
+    /// Of the message to this destination, from 1.
+    pub attempt: u32,
+    /// The domain's MTA-STS policy, once it was asked for.
+    pub sts: OnceCell<Option<StsAnswer>>,
     /// Where it says what it does.
     pub whereabouts: Whereabouts,
 }
@@ -57,8 +67,56 @@ impl From<Failure> for NoSession {
 }
 
 impl Caller {
-    pub fn require(&self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
-        self.network.requirement(candidate.is_some_and(|c| c.authentic), self.wish)
+    /// What a session with this exchanger has to be like, or why it may not be used; `None` for an address literal.
+    pub async fn require(&self, exchanger: Option<&Candidate>) -> Result<Requirement, Failure> {
+        let policies = &self.network.policies;
+        let facts = match exchanger {
+            Some(exchanger) => self.facts(exchanger).await,
+            // RFC 7672 §2.2 and RFC 8461 §3 speak of domains.
+            None => MxFacts::none(),
+        };
+        let required = requirement(policies, &facts, self.wish);
+        if let (Err(Failure { cause: Cause::MxNotAllowed, .. }), Some(exchanger)) =
+            (&required, exchanger)
+        {
+            self.network.sts_violated(&exchanger.next_hop.domain);
+        }
+        required
+    }
+
+    async fn facts(&self, exchanger: &Candidate) -> MxFacts {
+        let policies = &self.network.policies;
+        let sts = async {
+            let answer = self.sts(&exchanger.next_hop.domain).await;
+            answer.map_or(Sts::Absent, |answer| Sts::of(answer, &exchanger.host, self.attempt))
+        };
+        let dane = async {
+            match policies.dane {
+                true => self.network.dane(exchanger).await,
+                false => Dane::NotInForce("not configured".to_string()),
+            }
+        };
+        let (sts, dane) = tokio::join!(sts, dane);
+        MxFacts { authentic: exchanger.next_hop.authentic, sts, dane }
+    }
+
+    /// The policy of the domain that this is all about, asked for once.
+    pub async fn sts(&self, domain: &Domain) -> Option<&StsAnswer> {
+        self.sts.get_or_init(|| self.network.sts(domain)).await.as_ref()
+    }
+
+    /// What holds now for a session that was made before.
+    pub async fn in_force(&self, proof: Proof) -> InForce {
+        let again = async {
+            let exchanger = match &proof.exchanger {
+                Some(exchanger) if self.network.policies.dane => {
+                    Some(self.network.again(exchanger).await?)
+                }
+                as_before => as_before.clone(),
+            };
+            self.require(exchanger.as_ref()).await
+        };
+        InForce { address: self.network.address_use(proof.address), requirement: again.await }
     }
 
     /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
@@ -72,13 +130,13 @@ impl Caller {
             true => TlsDemand::Encrypted,
             false => TlsDemand::Opportunistic,
         };
-        let first = self.greet(candidate, address, StartTls::IfOffered).await;
+        let first = self.greet(candidate, address, requirement, StartTls::IfOffered).await;
         match first {
             Err(broken) if may_fall_back(demand, &broken) => {
                 warn!(self.log, "tls failed, going on in the clear";
                     "mx" => candidate.map(|c| c.host.ascii()), "address" => %address, "text" => &broken.text);
                 let broken_tls = Some(broken.text);
-                match self.greet(candidate, address, StartTls::Skip).await {
+                match self.greet(candidate, address, requirement, StartTls::Skip).await {
                     Ok(mut live) => {
                         self.counters.plaintext_fallbacks.add_one();
                         live.facts.tls_error = broken_tls;
@@ -87,20 +145,36 @@ impl Caller {
                     Err(failure) => Err(NoSession { failure, broken_tls }),
                 }
             }
-            other => Ok(other?),
+            Err(failure) => {
+                if demand == TlsDemand::Encrypted && failure.cause.stage() == Some(Stage::StartTls)
+                {
+                    self.violated(candidate);
+                }
+                Err(failure.into())
+            }
+            Ok(live) => Ok(live),
+        }
+    }
+
+    fn violated(&self, exchanger: Option<&Candidate>) {
+        if let Some(exchanger) = exchanger {
+            self.network.sts_violated(&exchanger.next_hop.domain);
         }
     }
 
     /// The same judge sees sessions from the pool (`reuse`), so that none is used there that would not be made here.
-    pub async fn judged(&self, mut live: Live) -> Result<Live, NoSession> {
-        match judge(&live.proof, self.network.in_force(&live.proof, self.wish)) {
-            Ok(levels) => {
+    pub fn judged(&self, mut live: Live, requirement: &Requirement) -> Result<Live, NoSession> {
+        let address = self.network.address_use(live.proof.address);
+        let now = InForce { address, requirement: Ok(requirement.clone()) };
+        match judge(&live.proof, now) {
+            Ok(judged) => {
                 self.counters.opened.add_one();
-                live.facts = reuse::at(levels, live.facts);
+                live.facts = reuse::at(judged, live.facts);
                 Ok(live)
             }
             Err(failure) => {
                 live.recording.failed(&failure);
+                self.violated(live.proof.exchanger.as_ref());
                 let remote = live.remote.clone();
                 // The attempt does not wait for a farewell that a peer may draw out.
                 tokio::spawn(async move { live.session.quit().await });
@@ -113,11 +187,13 @@ impl Caller {
         &self,
         candidate: Option<&Candidate>,
         address: IpAddr,
+        requirement: &Requirement,
         starttls: StartTls,
     ) -> Result<Live, Failure> {
         let remote = remote(candidate.map(|c| &c.host), address);
         let recording = self.record(remote.clone());
-        let greeted = self.greet_recorded(candidate, address, starttls, remote.clone(), &recording);
+        let place = (candidate, address, remote.clone());
+        let greeted = self.greet_recorded(place, requirement, starttls, &recording);
         greeted.await.map_err(|failure| {
             recording.failed(&failure);
             failure.at(remote)
@@ -131,10 +207,9 @@ impl Caller {
 
     async fn greet_recorded(
         &self,
-        candidate: Option<&Candidate>,
-        address: IpAddr,
+        (candidate, address, remote): (Option<&Candidate>, IpAddr, Remote),
+        requirement: &Requirement,
         starttls: StartTls,
-        remote: Remote,
         recording: &Arc<Recording>,
     ) -> Result<Live, Failure> {
         let network = &*self.network;
@@ -151,6 +226,7 @@ impl Caller {
             starttls,
             tls: &network.tls,
             host: candidate.map(|c| &c.host),
+            demand: demand(requirement),
             timeouts: network.timeouts,
             listener: recording.clone(),
             whereabouts: Some(self.whereabouts.clone()),
@@ -171,7 +247,7 @@ impl Caller {
         let facts = facts_of(&session);
         debug!(self.log, "session open"; "mx" => &remote.host, "address" => %address,
             "tls_level" => %facts.tls_level);
-        let proof = reuse::proof(&session, address, candidate.is_some_and(|c| c.authentic));
+        let proof = reuse::proof(&session, address, candidate, requirement);
         Ok(Live {
             session,
             remote,
@@ -216,14 +292,28 @@ fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
     }
 }
 
+/// What the handshake may offer, and is asked to find out.
+fn demand(requirement: &Requirement) -> Demand<'_> {
+    match (&requirement.dane, &requirement.tls) {
+        (Some(tlsa), _) => {
+            Demand::Dane { base: &tlsa.base, names: &tlsa.names, records: &tlsa.records }
+        }
+        (None, Tls::Authenticated(_)) => Demand::Pkix,
+        (None, Tls::Optional | Tls::Encrypted(_)) => Demand::Opportunistic,
+    }
+}
+
+/// Without the levels, which are for the judge to say.
 fn facts_of(session: &Session) -> SessionFacts {
     let tls = session.tls();
     SessionFacts {
-        mx_level: MxLevel::None,
-        tls_level: reuse::channel(session).level(),
         tls_version: tls.map(|t| t.version.clone()),
         tls_cipher: tls.map(|t| t.cipher.clone()),
-        tls_error: tls.and_then(|t| t.pkix.clone().err()),
-        reused: false,
+        tls_error: tls.and_then(|t| match &t.dane {
+            DaneVerdict::Matched(_) => None,
+            DaneVerdict::Refused(why) => Some(why.to_string()),
+            DaneVerdict::NotAsked | DaneVerdict::NoneUsable => t.pkix.clone().err(),
+        }),
+        ..SessionFacts::default()
     }
 }

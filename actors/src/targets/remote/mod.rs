@@ -5,6 +5,7 @@ pub mod caller;
 pub mod counters;
 pub mod hosts;
 pub mod live;
+pub mod mtasts;
 pub mod mx_auth;
 pub mod network;
 mod patience;

@@ -9,26 +9,36 @@ use actix::Recipient as Address;
 use posthaste_edge::dial::LocalAddresses;
 use posthaste_edge::dns::{Families, Resolver};
 use posthaste_edge::session::Timeouts;
-use posthaste_edge::tls::ClientTls;
+use posthaste_edge::tls::{ClientTls, decodes};
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::mailing::EightBit;
-use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::Failure;
-use posthaste_mail::policy::facts::MxFacts;
-use posthaste_mail::policy::proof::Proof;
-use posthaste_mail::policy::requirement::{Requirement, requirement};
+use posthaste_mail::policy::AddressUse;
 use posthaste_mail::policy::settings::Policies;
-use posthaste_mail::policy::{AddressUse, InForce};
-use posthaste_mail::route::addresses::{HostAddresses, Missing};
-use posthaste_mail::route::mx::MxRecord;
+use posthaste_mail::route::addresses::{HostAddresses, Missing, addresses_of};
+use posthaste_mail::route::mx::{Candidate, MxRecord};
+use posthaste_mail::sts::StsAnswer;
+use posthaste_mail::tlsa::applies::{Applies, applies};
+use posthaste_mail::tlsa::{Dane, Inquiry, inquire};
 
+use crate::messages::policy::{StsPolicyFor, StsViolated};
 use crate::messages::pool::{CheckIn, CheckOut};
 use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::HostMemory;
 use crate::targets::remote::reuse;
 use crate::targets::remote::unchunked::Unchunked;
 use crate::wire::Wire;
+
+/// For the answer of a cache, which itself gives a policy host 30 seconds and DNS as many.
+const STS_LIMIT: Duration = Duration::from_secs(90);
+
+/// The cache of an `mtasts` block, as deliveries reach it.
+#[derive(Clone)]
+pub struct StsCache {
+    pub policy: Address<StsPolicyFor>,
+    pub violated: Address<StsViolated>,
+}
 
 pub struct Network {
     pub target: String,
@@ -54,6 +64,8 @@ pub struct Network {
     pub unchunked: Unchunked,
     /// `mx_auth`.
     pub policies: Policies,
+    /// `mtasts`.
+    pub sts: Option<StsCache>,
     /// What came of its deliveries' sessions.
     pub counters: Arc<Counters>,
 }
@@ -80,18 +92,50 @@ impl Network {
         })
     }
 
-    /// What a session with a host has to be like. `authentic`: the list it stands in is signed.
-    pub fn requirement(&self, authentic: bool, wish: TlsWish) -> Result<Requirement, Failure> {
-        let facts = MxFacts { authentic, ..MxFacts::none() };
-        requirement(&self.policies, &facts, wish)
+    /// The domain's MTA-STS policy. Without `mtasts` nobody is asked.
+    pub async fn sts(&self, domain: &Domain) -> Option<StsAnswer> {
+        let cache = self.sts.as_ref()?;
+        let domain = domain.clone();
+        Some(StsPolicyFor { domain }.ask(&cache.policy, STS_LIMIT).await)
     }
 
-    /// The same judge sees sessions just made and those of the pool, by the rules of this moment.
-    pub fn in_force(&self, proof: &Proof, wish: TlsWish) -> InForce {
-        let Proof { address, authentic, .. } = *proof;
-        let is_own = self.is_own(address);
-        let address = reuse::address_use(&self.local, self.families, address, is_own);
-        InForce { address, requirement: self.requirement(authentic, wish) }
+    /// RFC 8461 §5.1: before mail fails for a policy, it is looked whether there is a newer one.
+    pub fn sts_violated(&self, domain: &Domain) {
+        if let Some(cache) = &self.sts {
+            cache.violated.do_send(StsViolated { domain: domain.clone() });
+        }
+    }
+
+    /// What the exchanger's TLSA records demand.
+    pub async fn dane(&self, exchanger: &Candidate) -> Dane {
+        let mut alias = None;
+        let names = loop {
+            match applies(exchanger, alias.as_ref()) {
+                Applies::No(why) => return Dane::NotInForce(why),
+                Applies::AskAlias => alias = Some(self.resolver.alias(&exchanger.host).await),
+                Applies::LookUp(names) => break names,
+                Applies::Failed(why) => return Dane::Failed(why),
+                Applies::Unasked(why) => return Dane::Unasked(why),
+            }
+        };
+        let mut answers = Vec::new();
+        loop {
+            match inquire(exchanger, &names, &answers, decodes) {
+                Inquiry::Ask(name) => answers.push(self.resolver.tlsa(&name).await),
+                Inquiry::Done(dane) => return dane,
+            }
+        }
+    }
+
+    /// The exchanger with what its addresses say today.
+    pub async fn again(&self, exchanger: &Candidate) -> Result<Candidate, Failure> {
+        let answer = self.addresses(&exchanger.host).await;
+        let found = addresses_of(&exchanger.host, answer, exchanger.next_hop.implicit)?;
+        Ok(exchanger.at(&found))
+    }
+
+    pub fn address_use(&self, address: IpAddr) -> AddressUse {
+        reuse::address_use(&self.local, self.families, address, self.is_own(address))
     }
 
     pub fn is_usable(&self, address: IpAddr) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::Recipient as Address;
 use slog::{Logger, debug, info, warn};
+use tokio::sync::OnceCell;
 
 use posthaste_edge::body::Body;
 use posthaste_edge::clock::Clock;
@@ -65,6 +66,8 @@ impl RemotePorts {
             destination: key.destination.to_string(),
             id,
             wish: tls,
+            attempt: work.attempt,
+            sts: OnceCell::new(),
             whereabouts: work.whereabouts.clone(),
             network,
             clock,
@@ -131,8 +134,10 @@ impl Approach for RemotePorts {
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         self.caller.whereabouts.enter(Phase::MxLookup);
-        let network = &self.caller.network;
-        let found = self.patience.before(network.mx(domain)).await;
+        let caller = &self.caller;
+        // RFC 8461 §5 wants to know of the policy before any exchanger is dialled: both are asked for at once.
+        let both = async { tokio::join!(caller.network.mx(domain), caller.sts(domain)).0 };
+        let found = self.patience.before(both).await;
         found.unwrap_or_else(called_off)
     }
 
@@ -143,7 +148,11 @@ impl Approach for RemotePorts {
     }
 
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
-        self.caller.require(candidate)
+        let found = self.patience.before(self.caller.require(candidate)).await;
+        found.unwrap_or_else(|| {
+            let text = "called off while policies were looked up";
+            Err(Failure::new(Cause::Suspended, text))
+        })
     }
 
     async fn connect(
@@ -184,7 +193,7 @@ impl Approach for RemotePorts {
             Err(Failure::new(Cause::Suspended, text).into())
         });
         let judged = match reached {
-            Ok(live) => self.caller.judged(live).await,
+            Ok(live) => self.caller.judged(live, requirement),
             Err(none) => Err(none),
         };
         match judged {
@@ -224,7 +233,7 @@ impl Ports for RemotePorts {
     async fn check_out(&mut self) -> Option<Live> {
         self.caller.whereabouts.enter(Phase::IdleSession);
         let (caller, lender) = (&self.caller, lender(&self.caller, &self.key));
-        let found = lender.lend(|proof| caller.network.in_force(proof, caller.wish));
+        let found = lender.lend(|proof| caller.in_force(proof));
         let idle = *self.patience.before(found).await??;
         let Idle { mut session, remote, facts, proof, .. } = idle;
         let Idle { opened, last_used, transactions, recording, .. } = idle;
@@ -382,7 +391,7 @@ mod tests {
 
     use posthaste_edge::clock::dice;
     use posthaste_edge::dial::LocalAddresses;
-    use posthaste_edge::dns::{Families, Resolver};
+    use posthaste_edge::dns::{Families, Resolver, Signed};
     use posthaste_edge::hints::Hints;
     use posthaste_edge::session::Timeouts;
     use posthaste_edge::spool::{MemorySpool, Spool};
@@ -432,8 +441,12 @@ mod tests {
     fn network(port: u16, clock: &Clock, recorder: &Addr<Recorder>) -> Network {
         Network {
             target: "mx".to_string(),
-            resolver: Resolver::new(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 1))], clock.clone())
-                .unwrap(),
+            resolver: Resolver::new(
+                &[SocketAddr::from((Ipv4Addr::LOCALHOST, 1))],
+                clock.clone(),
+                Signed::Unneeded,
+            )
+            .unwrap(),
             tls: ClientTls::new(&[]).unwrap(),
             our_name: "client.test".to_string(),
             port,
@@ -454,6 +467,7 @@ mod tests {
             eight_bit: EightBit::AsItIs,
             unchunked: Unchunked::default(),
             policies: Policies::default(),
+            sts: None,
             pool_out: recorder.clone().recipient(),
             pool_in: recorder.clone().recipient(),
             counters: Arc::default(),

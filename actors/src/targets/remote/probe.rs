@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use slog::{info, warn};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use posthaste_edge::clock::dice;
 use posthaste_edge::whereabouts::Whereabouts;
@@ -48,6 +48,8 @@ pub fn begin(deps: &Deps, places: &Arc<Semaphore>, wish: Examine) -> Result<(), 
         wire: Arc::new(Wire::new(clock.clone())),
         destination: destination.to_string(),
         wish: TlsWish::Unsaid,
+        attempt: 1,
+        sts: OnceCell::new(),
         id: EnvelopeId::new(clock.now(), &mut dice()),
         log: log.clone(),
         network,
@@ -112,7 +114,8 @@ impl Approach for Glance {
     type Session = Live;
 
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
-        self.caller.network.mx(domain).await
+        let caller = &self.caller;
+        tokio::join!(caller.network.mx(domain), caller.sts(domain)).0
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
@@ -120,7 +123,7 @@ impl Approach for Glance {
     }
 
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
-        self.caller.require(candidate)
+        self.caller.require(candidate).await
     }
 
     async fn connect(
@@ -131,7 +134,7 @@ impl Approach for Glance {
     ) -> Result<Live, Failure> {
         let reached = self.caller.reach(candidate, address, requirement).await;
         let judged = match reached {
-            Ok(live) => self.caller.judged(live).await,
+            Ok(live) => self.caller.judged(live, requirement),
             Err(none) => Err(none),
         };
         judged.map_err(|none| none.failure)

@@ -8,12 +8,15 @@ use actix::Recipient as Address;
 use posthaste_edge::dial::LocalAddresses;
 use posthaste_edge::dns::Families;
 use posthaste_edge::session::Session;
+use posthaste_mail::certificate::DaneVerdict;
 use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::outcome::SessionFacts;
 use posthaste_mail::policy::proof::{Channel, Proof};
+use posthaste_mail::policy::requirement::{ByDane, Certificate, Requirement, Tls};
 use posthaste_mail::policy::{AddressUse, InForce, Levels, judge};
 use posthaste_mail::pool::{Class, PoolKey};
 use posthaste_mail::route::destination::DestinationKey;
+use posthaste_mail::route::mx::Candidate;
 use posthaste_mail::time::Timestamp;
 use posthaste_mail::wire::client::opening::StartTls;
 
@@ -42,20 +45,41 @@ pub fn key(
     }
 }
 
-/// What the session proved when it was opened.
-pub fn proof(session: &Session, address: IpAddr, authentic: bool) -> Proof {
-    let (local, channel) = (session.local_address(), channel(session));
-    Proof { address, local, authentic, channel }
+/// What the session proved when it was opened to meet a requirement.
+pub fn proof(
+    session: &Session,
+    address: IpAddr,
+    exchanger: Option<&Candidate>,
+    requirement: &Requirement,
+) -> Proof {
+    Proof {
+        address,
+        local: session.local_address(),
+        exchanger: exchanger.cloned(),
+        channel: channel(session, requirement),
+        offers_requiretls: session.capabilities().require_tls,
+    }
 }
 
-pub fn channel(session: &Session) -> Channel {
-    match session.tls().map(|tls| &tls.pkix) {
-        Some(Ok(())) => Channel::Proven,
-        Some(Err(why)) => Channel::Unproven(why.clone()),
-        // `target.remote` leaves STARTTLS out only where it has failed.
-        None if session.starttls() == StartTls::Skip => Channel::ClearAfterFailure,
-        None => Channel::Clear,
-    }
+fn channel(session: &Session, requirement: &Requirement) -> Channel {
+    let Some(tls) = session.tls() else {
+        return match session.starttls() {
+            // `target.remote` leaves STARTTLS out only where it has failed.
+            StartTls::Skip => Channel::ClearAfterFailure,
+            StartTls::IfOffered => Channel::Clear,
+        };
+    };
+    let verdict = match &tls.dane {
+        DaneVerdict::Matched(_) => Some(Ok(())),
+        DaneVerdict::Refused(why) => Some(Err(why.to_string())),
+        DaneVerdict::NotAsked | DaneVerdict::NoneUsable => None,
+    };
+    let shown = requirement.dane.clone().zip(verdict);
+    Channel::Encrypted(Certificate {
+        pkix: tls.pkix.clone(),
+        dane: shown.map(|(tlsa, verdict)| ByDane { tlsa, verdict }),
+        sound: matches!(requirement.tls, Tls::Authenticated(_)),
+    })
 }
 
 /// What holds now for sessions to this address.
@@ -85,7 +109,11 @@ pub struct Lender<'a> {
 impl Lender<'_> {
     /// An idle session that passes today's policies and whose peer answers. One that does not is closed and leaves no trace in the
     /// attempt: its end says nothing of the host.
-    pub async fn lend(&self, in_force: impl Fn(&Proof) -> InForce) -> Option<Box<Idle>> {
+    pub async fn lend<F, R>(&self, in_force: F) -> Option<Box<Idle>>
+    where
+        F: Fn(Proof) -> R,
+        R: Future<Output = InForce>,
+    {
         if !self.key.class.shares() {
             return None;
         }
@@ -94,7 +122,7 @@ impl Lender<'_> {
                 let found = tokio::time::timeout(POOL_LIMIT, self.claim()).await.ok()??;
                 // Its peer or its time was faster than we are: the next one.
                 let Some(mut idle) = found else { continue };
-                match judge(&idle.proof, in_force(&idle.proof)) {
+                match judge(&idle.proof, in_force(idle.proof.clone()).await) {
                     Err(_) => self.give_back(idle, Wish::Part),
                     Ok(levels) if self.answers(&mut idle).await => {
                         idle.facts = at(levels, idle.facts);
@@ -127,7 +155,7 @@ impl Lender<'_> {
 
 /// The facts of a session that was judged.
 pub fn at(levels: Levels, facts: SessionFacts) -> SessionFacts {
-    SessionFacts { mx_level: levels.mx, tls_level: levels.tls, ..facts }
+    SessionFacts { mx_level: levels.mx, tls_level: levels.tls, policies: levels.said, ..facts }
 }
 
 /// The account of a session at the moment it was lent.
@@ -151,12 +179,10 @@ mod tests {
     use actix::{Actor, Context, Handler, System};
     use tokio::sync::{mpsc, oneshot};
 
-    use posthaste_edge::clock::Clock;
-    use posthaste_mail::policy::requirement::Requirement;
-
     use super::*;
     use crate::messages::pool::Claim;
     use crate::peer::{Peer, idle};
+    use posthaste_edge::clock::Clock;
 
     /// A pool that lends what it was given, the last first.
     struct Pool {
@@ -243,7 +269,9 @@ mod tests {
             let mut key = crate::peer::key("a");
             key.class.tls = tls;
             let Place { check_out, check_in, .. } = self;
-            let in_force = |_: &Proof| InForce { address, requirement: Ok(Requirement::none()) };
+            let requirement = Ok(Requirement::none());
+            let in_force =
+                |_| std::future::ready(InForce { address, requirement: requirement.clone() });
             Lender { check_out, check_in, key: &key, now }.lend(in_force).await
         }
     }

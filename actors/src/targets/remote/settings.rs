@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_config::{Block, Node, Problem};
@@ -16,6 +17,7 @@ use posthaste_mail::pool::Keeping;
 
 use crate::configuration::Reader;
 use crate::limits::SharedLimits;
+use crate::targets::remote::mx_auth::StsBlock;
 
 #[derive(Debug)]
 pub struct RemoteSettings {
@@ -31,6 +33,8 @@ pub struct RemoteSettings {
     pub allow_address_literal: bool,
     /// `mx_auth`, `requiretls_override` and `relaxed_requiretls`.
     pub policies: Policies,
+    /// `mtasts`.
+    pub sts: Option<Arc<StsBlock>>,
     pub tls: ClientTls,
     pub limits: Option<SharedLimits>,
     pub debug: bool,
@@ -78,12 +82,18 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let debug = block.boolean("debug").or(globals.debug());
     // "Syntax: requiretls_override boolean. Default: true".
     let may_be_waived = block.boolean("requiretls_override").or(true);
-    let relaxed = without_effect(&mut block, "relaxed_requiretls");
+    // "Syntax: relaxed_requiretls boolean. Default: true".
+    let relaxed = block.boolean("relaxed_requiretls").or(true);
     let mx_auth = block.group("mx_auth").optional();
     let limits = block.group("limits").optional();
     let tls_node = block.directive("tls_client").inherit(globals.tls_client()).optional();
     block.close();
-    let policies = mx_auth.map(|group| reader.mx_auth.read(&reader.reading(), &group));
+    let name = match (inline, node.args.first()) {
+        (false, Some(name)) => name.clone(),
+        _ => format!("target.remote at {}", node.at),
+    };
+    let mx_auth = mx_auth.map(|group| reader.mx_auth.read(&reader.reading(), &group, &name));
+    let mx_auth = mx_auth.unwrap_or_default();
     let limits = limits.map(|group| reader.limits.read(&reader.reading(), &group));
     let tls = client_tls(reader, node, tls_node)?;
     Some(RemoteSettings {
@@ -99,20 +109,13 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
         allow_address_literal,
         policies: Policies {
             requiretls: RequireTls { may_be_waived, relaxed },
-            ..policies.unwrap_or_default()
+            ..mx_auth.policies
         },
+        sts: mx_auth.sts,
         tls,
         limits,
         debug,
     })
-}
-
-/// A directive about REQUIRETLS, default yes: read, so that a wrong value shows today and not with the version that obeys it.
-fn without_effect(block: &mut Block<'_>, name: &'static str) -> bool {
-    let Some((value, at)) = block.boolean(name).placed() else { return true };
-    let text = "has no effect: REQUIRETLS is neither offered nor used by this version";
-    block.warning(at, format!("{name} {text}"));
-    value
 }
 
 fn not_zero(patience: &Duration) -> Result<(), String> {

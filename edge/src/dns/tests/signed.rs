@@ -174,7 +174,7 @@ async fn a_server_that_does_not_is_told_by_why() {
     let bogus = validation(gives_all, signs, &all).await;
     assert!(matches!(&bogus, Validation::No(why) if why.contains("are wrong")), "{bogus}");
     // Nobody on the way to 192.0.2.1 is asked: its word would not count.
-    let far = Resolver::new(&["192.0.2.1:53".parse().unwrap()], clock()).unwrap();
+    let far = Resolver::new(&["192.0.2.1:53".parse().unwrap()], clock(), Signed::Unneeded).unwrap();
     let far = far.validates(&all).await;
     assert!(matches!(&far, Validation::No(why) if why.contains("not on this machine")), "{far}");
 }
@@ -188,7 +188,13 @@ async fn a_server_that_says_nothing_is_not_known_to_be_either() {
     let silent = nobody.local_addr().unwrap();
     let hasty = Patience { round: Duration::from_millis(200), rounds: 1 };
     let of = |servers: &[SocketAddr]| {
-        Resolver::asking(each(servers, hasty).unwrap(), None, clock()).unwrap()
+        Resolver::asking(
+            each(servers, hasty, Signed::Unneeded).unwrap(),
+            None,
+            clock(),
+            Signed::Unneeded,
+        )
+        .unwrap()
     };
     let end = of(&[silent]).validates(&Probes::default()).await;
     assert!(matches!(end, Validation::Unknown(_)), "{end}");

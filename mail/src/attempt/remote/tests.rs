@@ -8,7 +8,7 @@ use super::*;
 use crate::address::{Mailbox, ReversePath};
 use crate::attempt::ports::Approach;
 use crate::attempt::walk::literal;
-use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route};
+use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route, TlsWish};
 use crate::level::{MxLevel, TlsLevel};
 use crate::lookup::{Absence, Lookup};
 use crate::outcome::Remote;
@@ -197,7 +197,7 @@ impl Approach for World {
         })
     }
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
-        let authentic = candidate.is_some_and(|candidate| candidate.authentic);
+        let authentic = candidate.is_some_and(|candidate| candidate.next_hop.authentic);
         let facts = MxFacts { authentic, ..MxFacts::none() };
         requirement(&self.policies, &facts, TlsWish::Unsaid)
     }

@@ -1,8 +1,10 @@
 //! The combination table: every way DANE, MTA-STS, DNSSEC, local minima and the message's wish can meet, against every session.
 
 use super::*;
+use crate::address::Domain;
 use crate::outcome::Class;
 use crate::policy::settings::{LocalPolicy, RequireTls};
+use crate::tlsa::record::TlsaRecord;
 
 /// The sessions there can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +23,20 @@ const SESSIONS: [Session; 5] =
     [Session::Clear, Session::SelfSigned, Session::Valid, Session::Pinned, Session::Both];
 
 impl Session {
-    fn shown(self, dane_asked: bool) -> Shown {
+    fn shown(self, dane: &Option<Arc<Tlsa>>) -> Shown {
         let bad = |text: &str| Err(text.to_string());
         let pkix = match self {
             Session::Valid | Session::Both => Ok(()),
             Session::Clear | Session::SelfSigned | Session::Pinned => bad("self-signed"),
         };
-        let dane = match self {
+        let verdict = match self {
             Session::Pinned | Session::Both => Ok(()),
             Session::Clear | Session::SelfSigned | Session::Valid => bad("no record matches"),
         };
+        let dane = dane.clone().map(|tlsa| ByDane { tlsa, verdict });
         let tls = match self {
             Session::Clear => Err("not offered".to_string()),
-            _ => Ok(Certificate { pkix, dane: dane_asked.then_some(dane) }),
+            _ => Ok(Certificate { pkix, dane, sound: true }),
         };
         Shown { tls, offers_requiretls: false }
     }
@@ -43,6 +46,25 @@ fn all() -> Policies {
     Policies { mtasts: true, dnssec: true, dane: true, ..Policies::default() }
 }
 
+fn not_in_force() -> Dane {
+    Dane::NotInForce("no records".into())
+}
+
+fn unusable() -> Dane {
+    Dane::Unusable(Vec::new())
+}
+
+fn usable() -> Dane {
+    Dane::Usable(tlsa(7))
+}
+
+/// Records that differ by this.
+fn tlsa(octet: u8) -> Arc<Tlsa> {
+    let base = Domain::parse("mx.example.test").unwrap();
+    let record = TlsaRecord { usage: 3, selector: 1, matching: 1, data: vec![octet; 32] };
+    Arc::new(Tlsa { base, names: Vec::new(), records: vec![record] })
+}
+
 fn facts(dane: Dane, sts: Sts) -> MxFacts {
     MxFacts { authentic: false, sts, dane }
 }
@@ -50,7 +72,7 @@ fn facts(dane: Dane, sts: Sts) -> MxFacts {
 /// `MX level, TLS level`, or the code that follows.
 fn verdict(policies: &Policies, facts: &MxFacts, wish: TlsWish, session: Session) -> String {
     let end = requirement(policies, facts, wish).and_then(|requirement| {
-        let tls = requirement.meets(&session.shown(requirement.dane))?;
+        let tls = requirement.meets(&session.shown(&requirement.dane))?;
         Ok((requirement.mx, tls))
     });
     match end {
@@ -72,10 +94,10 @@ fn the_combination_table() {
     let failed = || Dane::Failed("SERVFAIL".into());
     // With DANE in force its verdict is the only one; else PKIX is: `Pinned` shows nothing then.
     let rows: Vec<(Dane, Sts, [&str; 5])> = vec![
-        (Dane::NotInForce, Sts::Absent, OPPORTUNISTIC),
-        (Dane::NotInForce, Sts::Testing(No), OPPORTUNISTIC),
+        (not_in_force(), Sts::Absent, OPPORTUNISTIC),
+        (not_in_force(), Sts::Testing(No), OPPORTUNISTIC),
         (
-            Dane::NotInForce,
+            not_in_force(),
             Sts::Testing(Yes),
             [
                 "mtasts none",
@@ -86,29 +108,29 @@ fn the_combination_table() {
             ],
         ),
         (
-            Dane::NotInForce,
+            not_in_force(),
             Sts::Enforce(Yes),
             ["451 4.7.4", "451 4.7.5", "mtasts authenticated", "451 4.7.5", "mtasts authenticated"],
         ),
-        (Dane::NotInForce, Sts::Enforce(No), ["451 4.7.0"; 5]),
+        (not_in_force(), Sts::Enforce(No), ["451 4.7.0"; 5]),
         (
-            Dane::Usable,
+            usable(),
             Sts::Absent,
             ["451 4.7.4", "451 4.7.5", "451 4.7.5", "none authenticated", "none authenticated"],
         ),
         (
-            Dane::Usable,
+            usable(),
             Sts::Testing(Yes),
             ["451 4.7.4", "451 4.7.5", "451 4.7.5", "mtasts authenticated", "mtasts authenticated"],
         ),
         (
-            Dane::Usable,
+            usable(),
             Sts::Enforce(Yes),
             ["451 4.7.4", "451 4.7.5", "451 4.7.5", "mtasts authenticated", "mtasts authenticated"],
         ),
-        (Dane::Usable, Sts::Enforce(No), ["451 4.7.0"; 5]),
+        (usable(), Sts::Enforce(No), ["451 4.7.0"; 5]),
         (
-            Dane::Unusable,
+            unusable(),
             Sts::Absent,
             [
                 "451 4.7.4",
@@ -119,7 +141,7 @@ fn the_combination_table() {
             ],
         ),
         (
-            Dane::Unusable,
+            unusable(),
             Sts::Testing(Yes),
             [
                 "451 4.7.4",
@@ -130,14 +152,17 @@ fn the_combination_table() {
             ],
         ),
         (
-            Dane::Unusable,
+            unusable(),
             Sts::Enforce(Yes),
             ["451 4.7.4", "451 4.7.5", "mtasts authenticated", "451 4.7.5", "mtasts authenticated"],
         ),
         (failed(), Sts::Absent, ["451 4.7.5"; 5]),
         (failed(), Sts::Enforce(Yes), ["451 4.7.5"; 5]),
-        (Dane::NotInForce, Sts::Unavailable("SERVFAIL".into()), ["451 4.4.3"; 5]),
-        (Dane::Usable, Sts::Unavailable("SERVFAIL".into()), ["451 4.4.3"; 5]),
+        (Dane::Unasked("no socket".into()), Sts::Absent, ["451 4.3.0"; 5]),
+        (not_in_force(), Sts::NotFetched("404".into()), OPPORTUNISTIC),
+        (not_in_force(), Sts::Unasked("no socket".into()), ["451 4.3.0"; 5]),
+        (not_in_force(), Sts::Unavailable("SERVFAIL".into()), ["451 4.4.3"; 5]),
+        (usable(), Sts::Unavailable("SERVFAIL".into()), ["451 4.4.3"; 5]),
     ];
     for (dane, sts, expected) in rows {
         let facts = facts(dane, sts);
@@ -170,7 +195,7 @@ fn what_is_not_configured_is_not_obeyed() {
 #[test]
 fn local_minima_come_last() {
     let with = |min_tls, min_mx| Policies { local: LocalPolicy { min_tls, min_mx }, ..all() };
-    let plain = facts(Dane::NotInForce, Sts::Absent);
+    let plain = facts(not_in_force(), Sts::Absent);
     let tls = with(TlsLevel::Encrypted, MxLevel::None);
     assert_eq!(
         row(&tls, &plain, TlsWish::Unsaid),
@@ -188,14 +213,14 @@ fn local_minima_come_last() {
         ["451 4.7.1", "451 4.7.1", "none authenticated", "451 4.7.1", "none authenticated"]
     );
     // DANE is proof enough, and its own failures keep their names.
-    let pinned = facts(Dane::Usable, Sts::Absent);
+    let pinned = facts(usable(), Sts::Absent);
     assert_eq!(
         row(&proven, &pinned, TlsWish::Unsaid),
         ["451 4.7.4", "451 4.7.5", "451 4.7.5", "none authenticated", "none authenticated"]
     );
     let mx = with(TlsLevel::None, MxLevel::Mtasts);
     assert_eq!(row(&mx, &plain, TlsWish::Unsaid), ["451 4.7.0"; 5]);
-    let listed = facts(Dane::NotInForce, Sts::Testing(Listed::Yes));
+    let listed = facts(not_in_force(), Sts::Testing(Listed::Yes));
     assert_eq!(verdict(&mx, &listed, TlsWish::Unsaid, Session::Clear), "mtasts none");
     let signed = MxFacts { authentic: true, ..listed };
     let dnssec = with(TlsLevel::None, MxLevel::Dnssec);
@@ -206,7 +231,7 @@ fn local_minima_come_last() {
 
 #[test]
 fn requiretls_wants_a_known_host_a_proven_certificate_and_an_offer() {
-    let listed = facts(Dane::NotInForce, Sts::Testing(Listed::Yes));
+    let listed = facts(not_in_force(), Sts::Testing(Listed::Yes));
     assert_eq!(
         row(&all(), &listed, TlsWish::Required),
         [
@@ -217,12 +242,14 @@ fn requiretls_wants_a_known_host_a_proven_certificate_and_an_offer() {
             "mtasts authenticated"
         ]
     );
-    let unknown = facts(Dane::Usable, Sts::Absent);
+    let unknown = facts(usable(), Sts::Absent);
     assert_eq!(row(&all(), &unknown, TlsWish::Required), ["550 5.7.30"; 5]);
+    let not_fetched = facts(usable(), Sts::NotFetched("404".into()));
+    assert_eq!(row(&all(), &not_fetched, TlsWish::Required), ["451 4.4.3"; 5]); // it may be had later
     let strict =
         Policies { requiretls: RequireTls { relaxed: false, may_be_waived: true }, ..all() };
     let needed = requirement(&strict, &listed, TlsWish::Required).unwrap();
-    let mut shown = Session::Valid.shown(false);
+    let mut shown = Session::Valid.shown(&None);
     let refused = needed.meets(&shown).unwrap_err();
     assert_eq!((refused.cause, refused.class()), (Cause::RequireTlsImpossible, Class::Permanent));
     shown.offers_requiretls = true;
@@ -232,9 +259,12 @@ fn requiretls_wants_a_known_host_a_proven_certificate_and_an_offer() {
 #[test]
 fn more_knowledge_of_the_list_never_lowers_what_is_demanded() {
     // `levels_only_rise`: with one policy more, what was refused stays refused, and what passes has the same level or a higher one.
-    let danes = [Dane::NotInForce, Dane::Usable, Dane::Unusable, Dane::Failed("x".into())];
+    let failed = [Dane::Failed("x".into()), Dane::Unasked("x".into())];
+    let danes = [vec![not_in_force(), usable(), unusable()], failed.to_vec()].concat();
     let stss = [
         Sts::Absent,
+        Sts::NotFetched("x".into()),
+        Sts::Unasked("x".into()),
         Sts::Unavailable("x".into()),
         Sts::Testing(Listed::Yes),
         Sts::Testing(Listed::No),
@@ -249,7 +279,7 @@ fn more_knowledge_of_the_list_never_lowers_what_is_demanded() {
                 for session in SESSIONS {
                     let judged = |policies: &Policies| {
                         requirement(policies, &facts, TlsWish::Unsaid)
-                            .and_then(|r| Ok((r.mx, r.meets(&session.shown(r.dane))?)))
+                            .and_then(|r| Ok((r.mx, r.meets(&session.shown(&r.dane))?)))
                     };
                     match (judged(&without), judged(&all())) {
                         (Ok((mx, tls)), Ok((more, same))) => assert!(mx <= more && tls == same),
@@ -260,4 +290,24 @@ fn more_knowledge_of_the_list_never_lowers_what_is_demanded() {
             }
         }
     }
+}
+
+#[test]
+fn a_kept_session_is_worth_what_today_says() {
+    let needs =
+        |dane: Dane| requirement(&all(), &facts(dane, Sts::Absent), TlsWish::Unsaid).unwrap();
+    let shown = |tlsa: Option<Arc<Tlsa>>, sound| {
+        let dane = tlsa.map(|tlsa| ByDane { tlsa, verdict: Ok(()) });
+        let tls = Ok(Certificate { pkix: Err("self-signed".into()), dane, sound });
+        Shown { tls, offers_requiretls: false }
+    };
+    let cause = |dane: Dane, shown: Shown| needs(dane).meets(&shown).map_err(|f| f.cause);
+    assert_eq!(cause(usable(), shown(Some(tlsa(7)), true)), Ok(TlsLevel::Authenticated));
+    for other in [Some(tlsa(8)), None] {
+        assert_eq!(cause(usable(), shown(other, true)), Err(Cause::TlsUnproven));
+    }
+    // Records that are gone prove nothing any more.
+    assert_eq!(cause(not_in_force(), shown(Some(tlsa(7)), true)), Ok(TlsLevel::Encrypted));
+    // Neither does a handshake that took anything.
+    assert_eq!(cause(usable(), shown(Some(tlsa(7)), false)), Err(Cause::TlsUnproven));
 }
