@@ -304,6 +304,7 @@ impl<'a> Reader<'a> {
         for settings in &endpoints {
             self.no_direct_remote(settings);
         }
+        self.offer_requiretls(&mut endpoints);
         for top in self.references.unused() {
             let text = format!("{} {} is not used", top.module, top.name());
             self.problems().push(Problem::error(&top.node.at, text));
@@ -360,6 +361,31 @@ impl<'a> Reader<'a> {
                 );
                 self.problems().push(Problem::error(&self.loaded.file, text));
             }
+        }
+    }
+
+    /// RFC 8689 §2: offered by those who can keep it. Where mail goes on to other hosts, somebody has to vouch for their names.
+    fn offer_requiretls(&self, endpoints: &mut [EndpointSettings]) {
+        let targets = self.targets.borrow();
+        let keeps = |target: &Target| match &target.settings {
+            Some(TargetSettings::Remote(remote)) => {
+                Some(remote.policies.dnssec || remote.policies.mtasts)
+            }
+            Some(TargetSettings::Dummy) => Some(true),
+            Some(TargetSettings::Queue(_)) | None => None,
+        };
+        let some = targets.iter().any(|target| keeps(target) == Some(true));
+        for endpoint in endpoints.iter_mut() {
+            endpoint.protocol.requiretls = some;
+        }
+        let offered = some && endpoints.iter().any(|endpoint| endpoint.tls.is_some());
+        for target in targets.iter().filter(|target| offered && keeps(target) == Some(false)) {
+            let text = format!(
+                "{} sends no mail with REQUIRETLS, which endpoints take: its mx_auth has neither \
+                 dnssec nor mtasts",
+                target.name
+            );
+            self.problems().push(Problem::warning(&self.loaded.file, text));
         }
     }
 

@@ -124,7 +124,7 @@ pub fn read(reader: &Reader<'_>, top: &TopBlock) -> Option<EndpointSettings> {
         },
         auth_needs_tls: !insecure_auth,
         dsn: true,
-        // Offering it would promise what the targets do not keep.
+        // Who keeps it is known when all targets have been read.
         requiretls: false,
     };
     Some(EndpointSettings {

@@ -84,6 +84,9 @@ pub trait Ports: Approach {
     /// An idle session of this destination that passes today's policies.
     fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
 
+    /// From now on the message is one without REQUIRETLS.
+    fn do_without_requiretls(&mut self);
+
     /// One transaction. Never fails as a whole: what went wrong is each recipient's fate.
     fn transact(
         &mut self,

@@ -13,7 +13,7 @@ use crate::attempt::ports::{Peer, Ports, Rest, Transacted};
 use crate::attempt::verdict::{Elsewhere, Said, elsewhere, is_lack};
 use crate::attempt::walk::{End, Next, OtherFamily, Visitor, Walk, look_up};
 use crate::dice::Dice;
-use crate::envelope::{Envelope, Recipient};
+use crate::envelope::{Envelope, Recipient, Route, TlsWish};
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
 use crate::route::destination::DestinationKey;
 use crate::wire::client::transaction::{Fate, Standing};
@@ -51,21 +51,18 @@ pub async fn attempt<P: Ports>(job: &Job, rules: &Rules, ports: &mut P, dice: &m
         run.end_all(failure, ports).await;
         return;
     }
-    let mut walk = Walk::new(MOST_ADDRESSES);
-    if let Some(session) = ports.check_out().await {
-        run.session(session, OtherFamily::Absent, ports).await;
-    }
-    match &job.destination {
-        DestinationKey::Domain(domain) if run.goes_on() => {
-            run.domain(domain, rules, &mut walk, ports, dice).await;
-        }
-        DestinationKey::Literal(address) => {
-            walk.literal(*address, &mut run, ports).await;
-        }
-        // Done, or refused above.
-        _ => {}
+    let mut walk = run.way(&job.destination, rules, ports, dice).await;
+    if is_report_that_requires_tls(&job.envelope) && run.is_kept_back_by_requiretls(&walk) {
+        // RFC 8689 §5: a report that has nothing of the content may travel unprotected; without it the sender would never know.
+        ports.do_without_requiretls();
+        run = Run::new(job);
+        walk = run.way(&job.destination, rules, ports, dice).await;
     }
     run.conclude(&walk, ports).await;
+}
+
+fn is_report_that_requires_tls(envelope: &Envelope) -> bool {
+    envelope.flags.tls == TlsWish::Required && matches!(envelope.route, Route::Bounce { .. })
 }
 
 /// Refusals that need no network.
@@ -141,8 +138,40 @@ impl Run {
         }
     }
 
+    /// To whoever decides about the recipients, as far as anybody does.
+    async fn way<P: Ports>(
+        &mut self,
+        destination: &DestinationKey,
+        rules: &Rules,
+        ports: &mut P,
+        dice: &mut Dice,
+    ) -> Walk {
+        let mut walk = Walk::new(MOST_ADDRESSES);
+        if let Some(session) = ports.check_out().await {
+            self.session(session, OtherFamily::Absent, ports).await;
+        }
+        match destination {
+            DestinationKey::Domain(domain) if self.goes_on() => {
+                self.domain(domain, rules, &mut walk, ports, dice).await;
+            }
+            DestinationKey::Literal(address) => walk.literal(*address, self, ports).await,
+            // Done, or refused before.
+            _ => {}
+        }
+        walk
+    }
+
     fn goes_on(&self) -> bool {
         !self.stop && !self.pending.is_empty()
+    }
+
+    /// Nobody was asked, because all who could be lack what the message requires.
+    fn is_kept_back_by_requiretls(&self, walk: &Walk) -> bool {
+        let kept_back = |pending: &Pending| {
+            let failure = walk.verdict(&pending.said).failure;
+            failure.cause == Cause::RequireTlsImpossible
+        };
+        !self.pending.is_empty() && self.pending.iter().all(kept_back)
     }
 
     async fn domain<P: Ports>(

@@ -14,7 +14,7 @@ use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::mailing::{Mailing, is_unannounced, mailing};
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::ports::{Approach, Ports, Rest, Transacted};
-use posthaste_mail::envelope::{Envelope, Recipient};
+use posthaste_mail::envelope::{Envelope, Recipient, TlsWish};
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
 use posthaste_mail::policy::requirement::Requirement;
@@ -256,6 +256,15 @@ impl Ports for RemotePorts {
         self.caller.counters.reused.add_one();
         self.account().used(&live);
         Some(live)
+    }
+
+    fn do_without_requiretls(&mut self) {
+        let mut envelope = (*self.envelope).clone();
+        envelope.flags.tls = TlsWish::Unsaid;
+        self.caller.wish = envelope.flags.tls;
+        self.key.class.tls = envelope.flags.tls;
+        self.envelope = Arc::new(envelope);
+        info!(self.caller.log, "notification goes out without REQUIRETLS, which nobody offers");
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {

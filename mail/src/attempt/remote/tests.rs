@@ -8,7 +8,7 @@ use super::*;
 use crate::address::{Mailbox, ReversePath};
 use crate::attempt::ports::Approach;
 use crate::attempt::walk::literal;
-use crate::envelope::{EnvelopeId, MessageFlags, Origin, Route, TlsWish};
+use crate::envelope::{EnvelopeId, MessageFlags, Origin};
 use crate::level::{MxLevel, TlsLevel};
 use crate::lookup::{Absence, Lookup};
 use crate::outcome::Remote;
@@ -96,6 +96,8 @@ pub struct World {
     /// Names behind the hosts that were dialled.
     pub canonical: Vec<Domain>,
     pub policies: Policies,
+    pub wish: TlsWish,
+    pub route: Route,
     pub demanded: Vec<Tls>,
     pub transactions: Vec<usize>,
     pub outcomes: Vec<(u32, Outcome)>,
@@ -135,6 +137,8 @@ impl Default for World {
             dialled: vec![],
             canonical: vec![],
             policies: Policies::default(),
+            wish: TlsWish::Unsaid,
+            route: Route::Target,
             demanded: vec![],
             transactions: vec![],
             outcomes: vec![],
@@ -162,8 +166,10 @@ pub fn two() -> World {
 impl World {
     pub fn run(mut self) -> World {
         let person = |i| Mailbox::parse(&format!("r{i}@example.org")).unwrap();
+        let (tls, route) = (self.wish, self.route.clone());
+        let flags = MessageFlags { tls, ..MessageFlags::default() };
         let job = Job {
-            envelope: envelope(),
+            envelope: Envelope { flags, route, ..envelope() },
             destination: self.destination.clone(),
             recipients: (0..self.people).map(|i| (i, Recipient::new(person(i)))).collect(),
             attempt: self.attempt,
@@ -199,7 +205,7 @@ impl Approach for World {
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
         let authentic = candidate.is_some_and(|candidate| candidate.next_hop.authentic);
         let facts = MxFacts { authentic, ..MxFacts::none() };
-        requirement(&self.policies, &facts, TlsWish::Unsaid)
+        requirement(&self.policies, &facts, self.wish)
     }
     async fn connect(
         &mut self,
@@ -233,6 +239,9 @@ impl Ports for World {
         let line =
             || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
         std::mem::take(&mut self.idle).then(line)
+    }
+    fn do_without_requiretls(&mut self) {
+        self.wish = TlsWish::Unsaid;
     }
     async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
         line.left -= 1;
@@ -751,4 +760,37 @@ fn what_policies_demand_is_known_before_the_dial() {
     let Lookup::Found { value, .. } = two().mx else { panic!() };
     let mx = Lookup::Found { value, authentic: true, canonical: None };
     assert_eq!(World { policies: signed, mx, ..two() }.run().code(), "delivered");
+}
+
+#[test]
+fn requiretls_fails_for_good_where_nobody_can_keep_it() {
+    let required = || World { wish: TlsWish::Required, ..two() };
+    let world = required().run();
+    assert_eq!((world.code().as_str(), world.dialled.len()), ("failed 5.7.30", 0));
+    // Somebody who vouches for the hosts: then it goes out, with a proven certificate demanded.
+    let policies = Policies { dnssec: true, ..Policies::default() };
+    let signed = match mx(&[(10, "mx1.test.")]) {
+        Lookup::Found { value, .. } => Lookup::Found { value, authentic: true, canonical: None },
+        other => other,
+    };
+    let world = World { policies, mx: signed.clone(), ..required() }.run();
+    assert_eq!(world.code(), "delivered");
+    assert_eq!(world.demanded, [Tls::Authenticated(Demand::RequireTls)]);
+    // What may be mended is waited for.
+    let unproven = |_| Err(Failure::new(Cause::TlsUnproven, "expired"));
+    let connect = Box::new(unproven);
+    let world = World { policies, mx: signed, connect, ..required() }.run();
+    assert_eq!(world.code(), "deferred 4.7.5");
+}
+
+#[test]
+fn a_report_goes_out_without_requiretls_rather_than_not_at_all() {
+    let report =
+        || World { wish: TlsWish::Required, route: Route::Bounce { target: "mx".into() }, ..two() };
+    let world = report().run();
+    assert_eq!((world.code().as_str(), world.wish), ("delivered", TlsWish::Unsaid));
+    // Anything else that goes wrong is no reason to.
+    let nothing = Lookup::Failed("SERVFAIL".into());
+    let world = World { mx: nothing, ..report() }.run();
+    assert_eq!((world.code().as_str(), world.wish), ("deferred 4.4.3", TlsWish::Required));
 }
