@@ -32,18 +32,6 @@ pub enum Reason {
     Other,
 }
 
-impl Reason {
-    /// RFC 8460 §4.3.2: the result types of failed validation.
-    pub fn result_type(self) -> &'static str {
-        match self {
-            Reason::Expired => "certificate-expired",
-            Reason::NameMismatch => "certificate-host-mismatch",
-            Reason::NotTrusted => "certificate-not-trusted",
-            Reason::NoRecordMatches | Reason::Other => "validation-failure",
-        }
-    }
-}
-
 /// How a certificate was proven by DANE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaneMatch {
@@ -90,15 +78,6 @@ impl fmt::Display for DaneVerdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_have_the_types_of_reports() {
-        assert_eq!(Reason::Expired.result_type(), "certificate-expired");
-        assert_eq!(Reason::NameMismatch.result_type(), "certificate-host-mismatch");
-        assert_eq!(Reason::NotTrusted.result_type(), "certificate-not-trusted");
-        assert_eq!(Reason::NoRecordMatches.result_type(), "validation-failure");
-        assert_eq!(Reason::Other.result_type(), "validation-failure");
-    }
 
     #[test]
     fn a_match_is_told_in_one_line() {

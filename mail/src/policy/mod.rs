@@ -7,6 +7,7 @@ pub mod facts;
 pub mod proof;
 pub mod requirement;
 pub mod settings;
+pub mod tlsrpt;
 
 use crate::level::{MxLevel, TlsLevel};
 use crate::outcome::{Cause, Failure};

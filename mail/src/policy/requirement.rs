@@ -24,6 +24,8 @@ pub struct Requirement {
     pub requiretls: Offer,
     /// What each configured policy says of the host, for the log.
     pub said: Option<String>,
+    /// What it was made of, for reports.
+    pub facts: MxFacts,
 }
 
 /// How well the channel has to be protected. The texts name the policy that wants it.
@@ -58,8 +60,14 @@ pub enum Offer {
 impl Requirement {
     /// Nothing is known of the host, and nothing demanded.
     pub fn none() -> Requirement {
-        let (mx, tls) = (MxLevel::None, Tls::Optional);
-        Requirement { mx, tls, dane: None, requiretls: Offer::Unwanted, said: None }
+        Requirement {
+            mx: MxLevel::None,
+            tls: Tls::Optional,
+            dane: None,
+            requiretls: Offer::Unwanted,
+            said: None,
+            facts: MxFacts::none(),
+        }
     }
 }
 
@@ -103,9 +111,8 @@ pub fn requirement(
     let said = facts.told(policies);
     // RFC 8689 §3: the sender prefers delivery to protection. Levels are still known, and told.
     if wish == TlsWish::Waived && policies.requiretls.may_be_waived {
-        let (tls, requiretls) = (Tls::Optional, Offer::Unwanted);
         let said = said.map(|said| format!("{said}; waived by the message"));
-        return Ok(Requirement { mx, tls, dane: None, requiretls, said });
+        return Ok(Requirement { mx, said, facts: facts.clone(), ..Requirement::none() });
     }
     let mut tls = Tls::Optional;
     let mut dane = None;
@@ -176,7 +183,7 @@ pub fn requirement(
         (TlsLevel::Encrypted, Tls::Optional) => Tls::Encrypted(Demand::Local),
         (TlsLevel::None | TlsLevel::Encrypted | TlsLevel::Authenticated, tls) => tls,
     };
-    Ok(Requirement { mx, tls, dane, requiretls, said })
+    Ok(Requirement { mx, tls, dane, requiretls, said, facts: facts.clone() })
 }
 
 /// Why a message that requires TLS cannot go to this host. That nothing vouches for it is for good; that something would, and cannot be

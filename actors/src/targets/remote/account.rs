@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use slog::{Logger, info};
+use slog::{Logger, debug, info};
 
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::ports::Peer;
 use posthaste_mail::envelope::EnvelopeId;
+use posthaste_mail::policy::tlsrpt::{FailureDetail, TlsAttempt};
 use posthaste_mail::route::destination::DestinationKey;
 
 use crate::targets::remote::caller::{NoSession, remote};
@@ -51,5 +52,27 @@ impl Account<'_> {
             "smtp_code" => failure.code,
             "smtp_enchcode" => failure.status.to_string(),
             "smtp_msg" => &failure.text);
+    }
+}
+
+/// What came of an attempt at TLS: a line for each policy of the domain, with what reports are made of (RFC 8460).
+pub fn tls(log: &Logger, attempt: &TlsAttempt) {
+    for verdict in &attempt.verdicts {
+        let shared = slog::o!(
+            "policy_type" => verdict.kind.to_string(),
+            "policy_domain" => verdict.domain.to_string(),
+            "policy" => verdict.text.join(" | "),
+            "policy_mx" => verdict.hosts.join(" "),
+            "remote_server" => attempt.host.to_string(),
+            "remote_name" => attempt.name.clone(),
+            "remote_addr" => attempt.address.map(|address| address.to_string()),
+            "local_addr" => attempt.local.map(|address| address.to_string()));
+        let log = log.new(shared);
+        match &verdict.failure {
+            Some(FailureDetail { kind, reason }) => {
+                info!(log, "tls"; "result" => %kind, "failure_reason" => reason);
+            }
+            None => debug!(log, "tls"; "result" => "success"),
+        }
     }
 }

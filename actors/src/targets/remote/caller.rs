@@ -9,7 +9,6 @@ use tokio::sync::OnceCell;
 use posthaste_edge::clock::Clock;
 use posthaste_edge::dial::{DialError, dial};
 use posthaste_edge::session::{Opened, Session};
-use posthaste_edge::tls::Demand;
 use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::ladder::{TlsDemand, may_fall_back};
@@ -18,18 +17,17 @@ use posthaste_mail::attempt::walk::literal;
 use posthaste_mail::certificate::DaneVerdict;
 use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::outcome::{Cause, Failure, Remote, SessionFacts, Stage};
-use posthaste_mail::policy::facts::{MxFacts, Sts};
-use posthaste_mail::policy::proof::Proof;
-use posthaste_mail::policy::requirement::{Requirement, Tls, requirement};
+use posthaste_mail::policy::proof::Channel;
+use posthaste_mail::policy::requirement::Requirement;
 use posthaste_mail::policy::{InForce, judge};
 use posthaste_mail::route::mx::Candidate;
 use posthaste_mail::sts::StsAnswer;
-use posthaste_mail::tlsa::Dane;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 
 use crate::targets::remote::counters::Counters;
 use crate::targets::remote::live::Live;
 use crate::targets::remote::network::Network;
+use crate::targets::remote::policies::{Attempted, demand};
 use crate::targets::remote::reuse;
 use crate::wire::{Recording, Wire};
 
@@ -67,58 +65,6 @@ impl From<Failure> for NoSession {
 }
 
 impl Caller {
-    /// What a session with this exchanger has to be like, or why it may not be used; `None` for an address literal.
-    pub async fn require(&self, exchanger: Option<&Candidate>) -> Result<Requirement, Failure> {
-        let policies = &self.network.policies;
-        let facts = match exchanger {
-            Some(exchanger) => self.facts(exchanger).await,
-            // RFC 7672 §2.2 and RFC 8461 §3 speak of domains.
-            None => MxFacts::none(),
-        };
-        let required = requirement(policies, &facts, self.wish);
-        if let (Err(Failure { cause: Cause::MxNotAllowed, .. }), Some(exchanger)) =
-            (&required, exchanger)
-        {
-            self.network.sts_violated(&exchanger.next_hop.domain);
-        }
-        required
-    }
-
-    async fn facts(&self, exchanger: &Candidate) -> MxFacts {
-        let policies = &self.network.policies;
-        let sts = async {
-            let answer = self.sts(&exchanger.next_hop.domain).await;
-            answer.map_or(Sts::Absent, |answer| Sts::of(answer, &exchanger.host, self.attempt))
-        };
-        let dane = async {
-            match policies.dane {
-                true => self.network.dane(exchanger).await,
-                false => Dane::NotInForce("not configured".to_string()),
-            }
-        };
-        let (sts, dane) = tokio::join!(sts, dane);
-        MxFacts { authentic: exchanger.next_hop.authentic, sts, dane }
-    }
-
-    /// The policy of the domain that this is all about, asked for once.
-    pub async fn sts(&self, domain: &Domain) -> Option<&StsAnswer> {
-        self.sts.get_or_init(|| self.network.sts(domain)).await.as_ref()
-    }
-
-    /// What holds now for a session that was made before.
-    pub async fn in_force(&self, proof: Proof) -> InForce {
-        let again = async {
-            let exchanger = match &proof.exchanger {
-                Some(exchanger) if self.network.policies.dane => {
-                    Some(self.network.again(exchanger).await?)
-                }
-                as_before => as_before.clone(),
-            };
-            self.require(exchanger.as_ref()).await
-        };
-        InForce { address: self.network.address_use(proof.address), requirement: again.await }
-    }
-
     /// Dials and greets; on a failed handshake once more in the clear, if nothing forbids it.
     pub async fn reach(
         &self,
@@ -131,6 +77,11 @@ impl Caller {
             false => TlsDemand::Opportunistic,
         };
         let first = self.greet(candidate, address, requirement, StartTls::IfOffered).await;
+        if let (Err(failure), Some(exchanger)) = (&first, candidate) {
+            let facts = &requirement.facts;
+            let attempted = Attempted { exchanger, facts, address: Some(address) };
+            self.tell_tls(&attempted, None, Err(failure));
+        }
         match first {
             Err(broken) if may_fall_back(demand, &broken) => {
                 warn!(self.log, "tls failed, going on in the clear";
@@ -156,23 +107,25 @@ impl Caller {
         }
     }
 
-    fn violated(&self, exchanger: Option<&Candidate>) {
-        if let Some(exchanger) = exchanger {
-            self.network.sts_violated(&exchanger.next_hop.domain);
-        }
-    }
-
     /// The same judge sees sessions from the pool (`reuse`), so that none is used there that would not be made here.
     pub fn judged(&self, mut live: Live, requirement: &Requirement) -> Result<Live, NoSession> {
         let address = self.network.address_use(live.proof.address);
         let now = InForce { address, requirement: Ok(requirement.clone()) };
+        if let Some(exchanger) = &live.proof.exchanger
+            && live.proof.channel != Channel::ClearAfterFailure
+        {
+            let (facts, address) = (&requirement.facts, Some(live.proof.address));
+            let attempted = Attempted { exchanger, facts, address };
+            self.tell_tls(&attempted, Some(&live.session), Ok(()));
+        }
         match judge(&live.proof, now) {
             Ok(judged) => {
-                self.counters.opened.add_one();
+                self.counters.session_made(judged.mx, judged.tls);
                 live.facts = reuse::at(judged, live.facts);
                 Ok(live)
             }
             Err(failure) => {
+                self.counters.refused_by_policy.add_one();
                 live.recording.failed(&failure);
                 self.violated(live.proof.exchanger.as_ref());
                 let remote = live.remote.clone();
@@ -289,17 +242,6 @@ fn dial_failure(error: &DialError, peer: SocketAddr) -> Failure {
             Failure::new(Cause::Unreachable, text)
         }
         DialError::Local(_) => Failure::new(Cause::OwnResources, text),
-    }
-}
-
-/// What the handshake may offer, and is asked to find out.
-fn demand(requirement: &Requirement) -> Demand<'_> {
-    match (&requirement.dane, &requirement.tls) {
-        (Some(tlsa), _) => {
-            Demand::Dane { base: &tlsa.base, names: &tlsa.names, records: &tlsa.records }
-        }
-        (None, Tls::Authenticated(_)) => Demand::Pkix,
-        (None, Tls::Optional | Tls::Encrypted(_)) => Demand::Opportunistic,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use posthaste_mail::level::{MxLevel, TlsLevel};
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -30,6 +32,18 @@ pub struct Counters {
     pub dials_timed_out: Counter,
     pub dials_failed: Counter,
     pub handshakes_failed: Counter,
+    /// Sessions that were made and could carry mail, by their levels.
+    pub mx_none: Counter,
+    pub mx_mtasts: Counter,
+    pub mx_dnssec: Counter,
+    pub tls_none: Counter,
+    pub tls_encrypted: Counter,
+    pub tls_authenticated: Counter,
+    /// Certificates that match TLSA records, and that do not.
+    pub dane_matched: Counter,
+    pub dane_refused: Counter,
+    /// Exchangers and sessions that policies did not let be used.
+    pub refused_by_policy: Counter,
     /// 8-bit content sent to servers without 8BITMIME. Where it grows and recipients complain about broken letters, `strict_8bit` tells
     /// which server it was.
     pub eight_bit_unannounced: Counter,
@@ -38,6 +52,21 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// A session that can carry mail.
+    pub fn session_made(&self, mx: MxLevel, tls: TlsLevel) {
+        self.opened.add_one();
+        match mx {
+            MxLevel::None => self.mx_none.add_one(),
+            MxLevel::Mtasts => self.mx_mtasts.add_one(),
+            MxLevel::Dnssec => self.mx_dnssec.add_one(),
+        }
+        match tls {
+            TlsLevel::None => self.tls_none.add_one(),
+            TlsLevel::Encrypted => self.tls_encrypted.add_one(),
+            TlsLevel::Authenticated => self.tls_authenticated.add_one(),
+        }
+    }
+
     /// By name, in the order of showing.
     pub fn shown(&self) -> Vec<(&'static str, u64)> {
         vec![
@@ -48,6 +77,15 @@ impl Counters {
             ("dials_timed_out", self.dials_timed_out.value()),
             ("dials_failed", self.dials_failed.value()),
             ("handshakes_failed", self.handshakes_failed.value()),
+            ("mx_none", self.mx_none.value()),
+            ("mx_mtasts", self.mx_mtasts.value()),
+            ("mx_dnssec", self.mx_dnssec.value()),
+            ("tls_none", self.tls_none.value()),
+            ("tls_encrypted", self.tls_encrypted.value()),
+            ("tls_authenticated", self.tls_authenticated.value()),
+            ("dane_matched", self.dane_matched.value()),
+            ("dane_refused", self.dane_refused.value()),
+            ("refused_by_policy", self.refused_by_policy.value()),
             ("eight_bit_unannounced", self.eight_bit_unannounced.value()),
             ("long_lines", self.long_lines.value()),
         ]

@@ -9,6 +9,7 @@ pub mod mtasts;
 pub mod mx_auth;
 pub mod network;
 mod patience;
+mod policies;
 pub mod ports;
 mod probe;
 pub mod reuse;
