@@ -26,6 +26,15 @@ pub enum Resolver {
     Servers(Vec<SocketAddr>),
 }
 
+/// Names of which it is known what a validating resolver says of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolverProbes {
+    pub signed: Vec<Domain>,
+    pub unsigned: Vec<Domain>,
+    /// Signed, and wrongly.
+    pub bogus: Vec<Domain>,
+}
+
 /// The global directives in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Globals {
@@ -43,6 +52,8 @@ pub struct Globals {
     pub debug: Global<bool>,
     /// `resolver system` or `resolver ADDRESS[:PORT]...`, default `system`.
     pub resolver: Global<Resolver>,
+    /// `resolver_probes signed|unsigned|bogus NAME...`, no default: then the root is asked for.
+    pub resolver_probes: Option<Global<ResolverProbes>>,
     /// `tls ...`, no default: certificates of listeners; the directive as written, read by whoever listens.
     pub tls: Option<Node>,
     /// `tls_client { ... }`, no default; the directive as written.
@@ -75,6 +86,7 @@ pub(crate) const GLOBALS: &[(&str, Shape)] = &[
     ("hostname", Shape::Word),
     ("log", Shape::Words),
     ("resolver", Shape::Words),
+    ("resolver_probes", Shape::Words),
     ("runtime_dir", Shape::Word),
     ("state_dir", Shape::Word),
     ("storage_perdomain", Shape::Legacy),
@@ -110,6 +122,7 @@ impl Default for Globals {
             log: built_in(vec!["stderr".to_string()]),
             debug: built_in(false),
             resolver: built_in(Resolver::System),
+            resolver_probes: None,
             tls: None,
             tls_client: None,
             in_force: Vec::new(),
@@ -142,6 +155,9 @@ impl Globals {
             "log" => self.log = placed(values::strings(node)?, node),
             "debug" => self.debug = placed(values::boolean(node)?, node),
             "resolver" => self.resolver = placed(resolver(node)?, node),
+            "resolver_probes" => {
+                self.resolver_probes = Some(placed(resolver_probes(node)?, node));
+            }
             name => match shape(name) {
                 Some(Shape::Refused) => return Err(values::fault(node, "is not implemented")),
                 _ => problems.warning(&node.at, format!("{name} has no effect")),
@@ -189,6 +205,30 @@ fn resolver(node: &Node) -> Result<Resolver, Problem> {
         server.ok_or_else(|| values::fault(node, text()))
     };
     words.iter().map(server).collect::<Result<_, _>>().map(Resolver::Servers)
+}
+
+/// Words of kind and name by turns.
+fn resolver_probes(node: &Node) -> Result<ResolverProbes, Problem> {
+    let words = values::strings(node)?;
+    let mut probes = ResolverProbes::default();
+    for pair in words.chunks(2) {
+        let wrong = |found: &str| {
+            let text = format!("expects signed|unsigned|bogus NAME..., found {}", shown(found));
+            values::fault(node, text)
+        };
+        let [kind, name] = pair else {
+            return Err(wrong(pair.first().map_or("", String::as_str)));
+        };
+        let domain = Domain::parse(name).ok().filter(Domain::can_be_looked_up);
+        let list = match kind.as_str() {
+            "signed" => &mut probes.signed,
+            "unsigned" => &mut probes.unsigned,
+            "bogus" => &mut probes.bogus,
+            other => return Err(wrong(other)),
+        };
+        list.push(domain.ok_or_else(|| wrong(name))?);
+    }
+    Ok(probes)
 }
 
 #[cfg(test)]
@@ -245,6 +285,25 @@ mod tests {
         }
         let alone = "t:1: resolver: expects system alone, or ADDRESS[:PORT]..., found system";
         assert_eq!(read("resolver ::1 system").1, [alone]);
+    }
+
+    #[test]
+    fn probes_are_kinds_and_names_by_turns() {
+        let (globals, problems) =
+            read("resolver_probes signed a.test bogus b.test signed c.test unsigned d.test");
+        assert!(problems.is_empty(), "{problems:?}");
+        let probes = globals.resolver_probes.unwrap().value;
+        let names = |list: &[Domain]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&probes.signed), ["a.test", "c.test"]);
+        assert_eq!((names(&probes.bogus).concat(), names(&probes.unsigned).concat()).0, "b.test");
+        for (words, found) in
+            [("signed", "signed"), ("a.test b.test", "a.test"), ("bogus -x", "-x")]
+        {
+            let text = format!(
+                "t:1: resolver_probes: expects signed|unsigned|bogus NAME..., found {found}"
+            );
+            assert_eq!(read(&format!("resolver_probes {words}")).1, [text]);
+        }
     }
 
     #[test]

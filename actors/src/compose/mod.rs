@@ -325,8 +325,9 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             Some(TargetSettings::Queue(_)) | None => {}
         }
     }
+    let probes = remote::probes(configuration.resolver_probes.as_ref());
     let resolver_wrong =
-        remote::examine_resolver(&configuration.targets, &resolver, &runtime, daemon);
+        remote::examine_resolver(&configuration.targets, &resolver, probes, &runtime, daemon);
     let (mut ears, mut queue_doors) = (Vec::new(), Vec::new());
     for (place, target) in configuration.targets.iter().enumerate() {
         let Some(TargetSettings::Queue(settings)) = &target.settings else { continue };

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 use slog::{Logger, info, warn};
 use tokio::runtime::Handle;
 
-use posthaste_edge::dns::{Probes, Resolver, Signed, Validation};
+use posthaste_config::globals::ResolverProbes;
+use posthaste_edge::dns::{Probe as ResolverProbe, Probes, Resolver, Signed, Validation};
+use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::remote::Rules;
 
 use super::kin::Kin;
@@ -105,6 +107,7 @@ impl RemoteWorld<'_> {
 pub(super) fn examine_resolver(
     targets: &[Target],
     resolver: &Resolver,
+    probes: Probes,
     runtime: &Handle,
     log: &Logger,
 ) -> Arc<OnceLock<String>> {
@@ -114,7 +117,7 @@ pub(super) fn examine_resolver(
     }
     let (resolver, told, log) = (resolver.clone(), Arc::clone(&wrong), log.clone());
     runtime.spawn(async move {
-        let why = match resolver.validates(&Probes::default()).await {
+        let why = match resolver.validates(&probes).await {
             Validation::Yes => return info!(log, "the resolver validates"),
             Validation::No(why) => why,
             Validation::Unknown(why) => format!("it could not be found out: {why}"),
@@ -126,4 +129,13 @@ pub(super) fn examine_resolver(
         let _ = told.set(text); // it is set here only
     });
     wrong
+}
+
+/// Names whose answers are known beforehand.
+pub(super) fn probes(setting: Option<&ResolverProbes>) -> Probes {
+    let Some(ResolverProbes { signed, unsigned, bogus }) = setting else {
+        return Probes::default();
+    };
+    let of = |names: &[Domain]| names.iter().filter_map(ResolverProbe::domain).collect();
+    Probes { signed: of(signed), unsigned: of(unsigned), bogus: of(bogus) }
 }

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use posthaste_config::globals::Resolver;
+use posthaste_config::globals::{Resolver, ResolverProbes};
 use posthaste_config::{
     Block, Disk, Document, Environment, InstanceRef, Loaded, ModuleRef, Node, Place, Problem,
     Problems, References, TopBlock, TopKind,
@@ -58,6 +58,7 @@ pub struct Configuration {
     pub runtime_dir: PathBuf,
     pub log: crate::log::Settings,
     pub resolver: Resolver,
+    pub resolver_probes: Option<ResolverProbes>,
     pub admin_socket: PathBuf,
     pub endpoints: Vec<EndpointSettings>,
     /// By `Exit`.
@@ -339,6 +340,7 @@ impl<'a> Reader<'a> {
             hostname,
             log: log?,
             resolver: globals.resolver.value.clone(),
+            resolver_probes: globals.resolver_probes.as_ref().map(|global| global.value.clone()),
             admin_socket: admin_socket?,
             endpoints,
             targets: self.targets.into_inner(),

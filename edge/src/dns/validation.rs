@@ -23,11 +23,11 @@ pub struct Probe {
 
 impl Probe {
     /// Its address records: those of a bogus name are bogus, even if the rest of its zone is not. That there are none is an answer too.
-    pub fn domain(domain: &Domain) -> Probe {
-        // A domain is always a name that DNS can carry.
-        let mut name = Name::from_ascii(domain.ascii()).unwrap_or_else(|_| Name::root());
+    /// `None`: DNS cannot be asked for it.
+    pub fn domain(domain: &Domain) -> Option<Probe> {
+        let mut name = Name::from_ascii(domain.ascii()).ok()?;
         name.set_fqdn(true);
-        Probe { name, kind: RecordType::A }
+        Some(Probe { name, kind: RecordType::A })
     }
 
     fn root(kind: RecordType) -> Probe {
