@@ -105,6 +105,9 @@ pub fn session(facts: &SessionFacts) -> String {
         (Some(why), _) => text.push_str(&format!(", certificate not proven: {why}")),
         (None, _) => {}
     }
+    if let Some(said) = &facts.policies {
+        text.push_str(&format!(", policies: {said}"));
+    }
     if facts.reused {
         text.push_str(", session reused");
     }
@@ -192,6 +195,11 @@ pub mod tests {
              mx dnssec, tls authenticated (TLSv1.3 TLS_AES_256_GCM_SHA384), session reused",
         );
         let plain = SessionFacts::default;
+        let policies = Some("dnssec signed; dane usable".to_string());
+        assert_eq!(
+            session(&SessionFacts { policies, ..plain() }),
+            "mx none, tls none, policies: dnssec signed; dane usable"
+        );
         let refused = Failure::refused(Stage::Rcpt, 550, Some(Enhanced(5, 1, 1)), "no such user");
         let refused = Failure { remote: remote(None), ..refused };
         says(

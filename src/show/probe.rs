@@ -3,8 +3,8 @@
 use std::io;
 
 use posthaste_mail::admin::finding::{
-    AddressLine, AddressStanding, ContactLine, ExchangersLine, Finding, HostLine, SessionView,
-    VerdictEnd, VerdictLine,
+    AddressLine, AddressStanding, ContactLine, ExchangersLine, Finding, HostLine, PolicyLine,
+    SessionView, VerdictEnd, VerdictLine,
 };
 use posthaste_mail::outcome::{Failure, SessionFacts};
 
@@ -33,6 +33,10 @@ impl Report {
                     page.plain(&format!("  {}", of_address(address)))?;
                 }
                 trouble(page, line.failure.as_ref())
+            }
+            Finding::Policies(line) => {
+                self.part(page, Tone::Title, &format!("policies for {}", line.host))?;
+                policies(page, &line)
             }
             Finding::Contact(line) => self.contact(page, &line),
             Finding::Verdict(line) => {
@@ -126,6 +130,23 @@ fn of_session(page: &mut Page<'_>, view: &SessionView) -> io::Result<()> {
         ("levels", &levels),
     ] {
         page.plain(format!("  {what:<10} {text}").trim_end())?;
+    }
+    Ok(())
+}
+
+fn policies(page: &mut Page<'_>, line: &PolicyLine) -> io::Result<()> {
+    if let Some(failure) = &line.failure {
+        return page.line(Tone::Bad, &format!("  no session may be made: {}", told(failure)));
+    }
+    let demanded = match &line.demanded_by {
+        Some(by) => format!("tls {}, says {by}", line.tls_level),
+        None => "nothing".to_string(),
+    };
+    page.plain(&format!("  say        {}", line.said.as_deref().unwrap_or("nothing")))?;
+    page.plain(&format!("  demand     {demanded}"))?;
+    for record in &line.tlsa {
+        let base = line.tlsa_base.as_deref().unwrap_or_default();
+        page.plain(&format!("  TLSA       {record} at _25._tcp.{base}"))?;
     }
     Ok(())
 }
@@ -260,6 +281,35 @@ mod tests {
              no session: unreachable, 451 4.4.1 connection refused\n\n\
              a message now would be offered to mx.test [192.0.2.1]: mx none, tls encrypted\n"
         );
+    }
+
+    #[test]
+    fn policies_say_what_they_demand_and_why() {
+        let line = PolicyLine {
+            host: "mx.test".into(),
+            said: Some("mtasts enforce; dane usable".into()),
+            tls_level: TlsLevel::Authenticated,
+            demanded_by: Some("DANE".into()),
+            tlsa_base: Some("real.test".into()),
+            tlsa: vec!["3 1 1 ab01".into()],
+            failure: None,
+        };
+        let told = shown(vec![Finding::Policies(line.clone())]);
+        assert_eq!(
+            told,
+            "policies for mx.test\n  say        mtasts enforce; dane usable\n  \
+             demand     tls authenticated, says DANE\n  \
+             TLSA       3 1 1 ab01 at _25._tcp.real.test\n"
+        );
+        let failure = Failure::new(Cause::MxNotAllowed, "not among the hosts");
+        let told = shown(vec![Finding::Policies(PolicyLine {
+            host: "mx.test".into(),
+            failure: Some(failure),
+            ..PolicyLine::default()
+        })]);
+        let expected = "policies for mx.test\n  no session may be made: mx-not-allowed, 451 4.7.0 \
+                        not among the hosts\n";
+        assert_eq!(told, expected);
     }
 
     #[test]

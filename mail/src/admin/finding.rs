@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::level::TlsLevel;
 use crate::outcome::{Failure, Remote, SessionFacts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +12,8 @@ pub enum Finding {
     Exchangers(ExchangersLine),
     /// The addresses of one of them.
     Host(HostLine),
+    /// What the policies demand of sessions with it, if any is configured.
+    Policies(PolicyLine),
     /// What happened at one address.
     Contact(ContactLine),
     /// What would become of a delivery now. Told once, as soon as it is known; what follows was not needed for it.
@@ -66,6 +69,27 @@ pub struct AddressLine {
     pub family: String,
     pub authentic: bool,
     pub standing: AddressStanding,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyLine {
+    pub host: String,
+    /// What each of them says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// `none`, `encrypted`, `authenticated`: the TLS level that a session needs.
+    pub tls_level: TlsLevel,
+    /// And who demands it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demanded_by: Option<String>,
+    /// Where the TLSA records are that decide about the certificate, and they themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tlsa_base: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tlsa: Vec<String>,
+    /// Why no session may be made at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

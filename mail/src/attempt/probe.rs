@@ -5,13 +5,13 @@
 //!
 //! A delivery may be faster: it takes an idle session of its destination if there is one, and asks nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::address::Domain;
 use crate::admin::finding::{
-    AddressLine, AddressStanding, ContactLine, ExchangersLine, Finding, HostLine, PreferenceLine,
-    SessionView, VerdictEnd, VerdictLine,
+    AddressLine, AddressStanding, ContactLine, ExchangersLine, Finding, HostLine, PolicyLine,
+    PreferenceLine, SessionView, VerdictEnd, VerdictLine,
 };
 use crate::attempt::ports::{Approach, Peer, ProbePorts};
 use crate::attempt::remote::{MOST_ADDRESSES, Rules, no_way};
@@ -20,7 +20,7 @@ use crate::dice::Dice;
 use crate::level::TlsLevel;
 use crate::lookup::Lookup;
 use crate::outcome::{Failure, Outcome, Remote, SessionFacts};
-use crate::policy::requirement::Requirement;
+use crate::policy::requirement::{Requirement, Tls};
 use crate::route::addresses::{Family, HostAddresses, addresses_of};
 use crate::route::destination::DestinationKey;
 use crate::route::mx::{Candidate, Exchangers, MxRecord};
@@ -49,6 +49,7 @@ pub async fn probe<P: ProbePorts>(
         candidates: Vec::new(),
         implicit: false,
         known: HashMap::new(),
+        required: HashSet::new(),
         in_attempt: true,
     };
     let mut walk = Walk::new(MOST_ADDRESSES);
@@ -158,6 +159,8 @@ struct Sight<'a, P> {
     implicit: bool,
     /// What was looked up already.
     known: HashMap<Domain, Lookup<HostAddresses>>,
+    /// Hosts whose policies were told.
+    required: HashSet<String>,
     in_attempt: bool,
 }
 
@@ -224,6 +227,34 @@ impl<P: ProbePorts> Sight<'_, P> {
     }
 }
 
+/// `None` if nobody demands anything, nor has anything to say.
+fn policies(candidate: &Candidate, required: &Result<Requirement, Failure>) -> Option<PolicyLine> {
+    let host = candidate.host.to_string();
+    let requirement = match required {
+        Ok(requirement) => requirement,
+        Err(failure) => {
+            let failure = Some(failure.clone());
+            return Some(PolicyLine { host, failure, ..PolicyLine::default() });
+        }
+    };
+    let (tls_level, by) = match requirement.tls {
+        Tls::Optional => (TlsLevel::None, None),
+        Tls::Encrypted(by) => (TlsLevel::Encrypted, Some(by)),
+        Tls::Authenticated(by) => (TlsLevel::Authenticated, Some(by)),
+    };
+    let tlsa = requirement.dane.as_ref();
+    let line = PolicyLine {
+        host,
+        said: requirement.said.clone(),
+        tls_level,
+        demanded_by: by.map(|by| by.name().to_string()),
+        tlsa_base: tlsa.map(|tlsa| tlsa.base.to_string()),
+        tlsa: tlsa.map_or_else(Vec::new, |t| t.records.iter().map(ToString::to_string).collect()),
+        failure: None,
+    };
+    (line.said.is_some() || by.is_some()).then_some(line)
+}
+
 fn preference(candidate: &Candidate) -> PreferenceLine {
     PreferenceLine { preference: candidate.preference, host: candidate.host.to_string() }
 }
@@ -246,7 +277,13 @@ impl<P: ProbePorts> Approach for Sight<'_, P> {
     }
 
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
-        self.ports.require(candidate).await
+        let required = self.ports.require(candidate).await;
+        if let Some(line) = candidate.and_then(|candidate| policies(candidate, &required))
+            && self.required.insert(line.host.clone())
+        {
+            (self.tell)(Finding::Policies(line));
+        }
+        required
     }
 
     async fn connect(

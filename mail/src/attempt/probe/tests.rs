@@ -1,8 +1,10 @@
 use super::*;
 use crate::attempt::ports::Introduction;
 use crate::attempt::remote::tests::{Line, World, ip, mx, now, two, v6};
+use crate::level::{MxLevel, TlsLevel};
 use crate::lookup::Absence;
 use crate::outcome::{Cause, Stage};
+use crate::policy::settings::{LocalPolicy, Policies};
 use crate::wire::client::transaction::Standing;
 
 impl ProbePorts for World {
@@ -45,6 +47,7 @@ fn words(told: &[Finding]) -> Vec<String> {
     let word = |finding: &Finding| match finding {
         Finding::Exchangers(line) => format!("mx {}", line.hosts.len()),
         Finding::Host(line) => format!("{} {}", line.host, line.addresses.len()),
+        Finding::Policies(line) => format!("{} {}", line.host, line.tls_level),
         Finding::Contact(line) => {
             let sign = if line.failure.is_none() { "+" } else { "-" };
             match line.in_attempt {
@@ -243,6 +246,22 @@ fn an_address_literal_is_looked_at_if_mail_may_go_there() {
         (VerdictEnd::Failed, Cause::AddressLiteral)
     );
     assert_eq!(world.dialled.len(), 1);
+}
+
+#[test]
+fn what_policies_demand_of_a_host_is_told_before_it_is_dialled() {
+    let local = LocalPolicy { min_tls: TlsLevel::Encrypted, min_mx: MxLevel::None };
+    let policies = Policies { local, ..Policies::default() };
+    let told = words(&look(&mut World { policies, ..World::default() }, &example()));
+    assert_eq!(told, ["mx 1", "mx1.test 1", "mx1.test encrypted", "+192.0.2.1", "Session"]);
+    let local = LocalPolicy { min_tls: TlsLevel::None, min_mx: MxLevel::Dnssec };
+    let policies = Policies { local, ..Policies::default() };
+    let told = look(&mut World { policies, ..World::default() }, &example());
+    let refused = told.iter().find_map(|finding| match finding {
+        Finding::Policies(line) => line.failure.as_ref(),
+        _ => None,
+    });
+    assert_eq!(refused.unwrap().cause, Cause::MxLevelTooLow);
 }
 
 #[test]
