@@ -10,6 +10,9 @@ use crate::harness::outbound::{AFTER_RETRIES, Outbound, SENDER, SOON};
 use crate::harness::process::wait_until;
 use crate::harness::sink::{Manners, Moment};
 
+/// How long a transaction waits for others to be under way beside it.
+const GATHERING: Duration = Duration::from_secs(4);
+
 /// Transactions under way in one or more sinks, and the most there were at once.
 #[derive(Clone, Default)]
 struct Gauge(Arc<(AtomicUsize, AtomicUsize)>);
@@ -19,8 +22,8 @@ impl Gauge {
         self.0.1.load(Ordering::SeqCst)
     }
 
-    /// A server whose transactions take a while, and are counted.
-    fn manners(&self) -> Manners {
+    /// A server whose transactions are counted and take a while: until so many have been under way at once, or that is not to be.
+    fn manners(&self, together: usize) -> Manners {
         let gauge = self.clone();
         let answer = move |moment, _: &str| {
             let (now, most) = &*gauge.0;
@@ -29,6 +32,10 @@ impl Gauge {
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 }
                 Moment::Dot => {
+                    let end = Instant::now() + GATHERING;
+                    while most.load(Ordering::SeqCst) < together && Instant::now() < end {
+                        thread::sleep(Duration::from_millis(10));
+                    }
                     thread::sleep(Duration::from_millis(100));
                     now.fetch_sub(1, Ordering::SeqCst);
                 }
@@ -66,15 +73,15 @@ fn assert_untried(outbound: &Outbound, count: usize) {
 fn a_destination_has_no_more_than_its_concurrency() {
     let outbound = limited("limits_destination", "destination concurrency 2");
     let (narrow, wide) = (Gauge::default(), Gauge::default());
-    let first = outbound.sink_with("narrow.test", narrow.manners());
-    let second = outbound.sink_with("other.test", wide.manners());
+    let first = outbound.sink_with("narrow.test", narrow.manners(2));
+    let second = outbound.sink_with("other.test", wide.manners(2));
     for number in 0..12 {
         outbound.send(&format!("user{number}@narrow.test"));
         outbound.send(&format!("user{number}@other.test"));
     }
     first.wait_for(12, AFTER_RETRIES);
     second.wait_for(12, AFTER_RETRIES);
-    assert!((1..=2).contains(&narrow.most()) && (1..=2).contains(&wide.most()));
+    assert_eq!((narrow.most(), wide.most()), (2, 2));
     assert!(first.copies().into_values().all(|copies| copies == 1));
     assert!(!outbound.daemon.log().contains("deferred"), "{}", outbound.daemon.log());
 }
@@ -136,8 +143,8 @@ fn a_shared_block_counts_for_all_who_name_it() {
     });
     let gauge = Gauge::default();
     let sinks = [
-        outbound.sink_with("a.test", gauge.manners()),
-        outbound.sink_with("b.test", gauge.manners()),
+        outbound.sink_with("a.test", gauge.manners(1)),
+        outbound.sink_with("b.test", gauge.manners(1)),
     ];
     for number in 0..6 {
         let message = Message::plain(&format!("m{number}"), 500);
