@@ -79,6 +79,32 @@ fn a_host_is_given_time_to_answer() {
 }
 
 #[test]
+fn connections_come_from_addresses_of_a_host() {
+    let wrong = ["224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:192.0.2.1", "host.test"];
+    for address in wrong {
+        let (problems, settings) = read(&format!("local_ip {address}"));
+        assert!(settings.is_none(), "{address}");
+        assert!(problems[0].starts_with("error: target.remote mx: local_ip: "), "{problems:?}");
+    }
+    assert!(read("local_ip 192.0.2.1 192.0.2.2").1.is_none());
+    let local = read("local_ip 2001:db8::1 192.0.2.1").1.unwrap().local;
+    assert!(local.v4.is_some() && local.v6.is_some());
+}
+
+#[test]
+fn root_ca_names_files_with_certificates() {
+    let without = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"); // a file without any
+    for (file, why) in [
+        ("/nowhere/ca.pem", "No such file or directory (os error 2)"),
+        (without, "no certificate or crl found"),
+    ] {
+        let (problems, settings) = read(&format!("tls_client {{\nroot_ca {file}\n}}"));
+        assert!(settings.is_none(), "{file}");
+        assert_eq!(problems, [format!("error: tls_client: reading {file}: {why}")]);
+    }
+}
+
+#[test]
 fn requiretls_is_offered_if_somebody_keeps_it() {
     let text = |tls: &str, first: &str, second: &str| {
         format!(

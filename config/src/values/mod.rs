@@ -8,6 +8,8 @@ mod duration;
 mod number;
 mod size;
 
+use std::fmt::Display;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use posthaste_mail::address::Domain;
@@ -53,12 +55,21 @@ pub fn path(node: &Node) -> Result<PathBuf, Problem> {
     }
 }
 
-/// A domain name in A-labels or U-labels.
+/// A domain name in A-labels or U-labels. It is for others to read, who refuse what is none.
 pub fn domain(node: &Node) -> Result<Domain, Problem> {
     let text = word(node)?;
-    Domain::parse(text).map_err(|error| {
-        fault(node, format!("expects a domain name, found {}: {error}", shown(text)))
-    })
+    let wrong = |why: &dyn Display| {
+        fault(node, format!("expects a domain name, found {}: {why}", shown(text)))
+    };
+    let domain = Domain::parse(text).map_err(|error| wrong(&error))?;
+    if domain.ascii().parse::<Ipv4Addr>().is_ok() {
+        return Err(wrong(&"it is an address"));
+    }
+    // RFC 5321 §4.1.2: a label begins and ends with a letter or a digit.
+    if domain.ascii().split('.').any(|label| label.starts_with('-') || label.ends_with('-')) {
+        return Err(wrong(&"a label begins or ends with a hyphen"));
+    }
+    Ok(domain)
 }
 
 /// Nothing means yes; else one of `1 true on yes` or `0 false off no`, in any case.
@@ -174,6 +185,14 @@ mod tests {
             complaint(domain(&node("\"\"")))
                 .starts_with("t:1: x: expects a domain name, found \"\": ")
         );
+        for (text, why) in [
+            ("192.0.2.1", "it is an address"),
+            ("-a.test", "a label begins or ends with a hyphen"),
+            ("a-.test", "a label begins or ends with a hyphen"),
+        ] {
+            let told = format!("t:1: x: expects a domain name, found {text}: {why}");
+            assert_eq!(complaint(domain(&node(text))), told);
+        }
         assert_eq!(path(&node("a/b")).unwrap(), PathBuf::from("a/b"));
         assert_eq!(complaint(path(&node("\"\""))), "t:1: x: expects a path, found nothing");
     }

@@ -1,8 +1,10 @@
 //! Whom certificates are traced back to.
 
+use std::fmt::Display;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use openssl::error::ErrorStack;
+use openssl::error::{Error, ErrorStack};
 use openssl::ssl::{SslContext, SslContextBuilder, SslRef};
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
@@ -35,7 +37,15 @@ impl Files {
             context.set_default_verify_paths().map_err(|e| e.to_string())?;
         }
         for file in &self.0 {
-            context.set_ca_file(file).map_err(|e| format!("reading {}: {e}", file.display()))?;
+            let failed = |why: &dyn Display| format!("reading {}: {why}", file.display());
+            // The library's own words for a file that is not there are long.
+            File::open(file).map_err(|e| failed(&e))?;
+            context.set_ca_file(file).map_err(|e| {
+                match e.errors().first().and_then(Error::reason) {
+                    Some(reason) => failed(&reason),
+                    None => failed(&e),
+                }
+            })?;
         }
         Ok(())
     }

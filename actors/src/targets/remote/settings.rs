@@ -134,6 +134,9 @@ fn local_ip(node: &Node) -> Result<LocalAddresses, Problem> {
     }
     for word in &node.args {
         let twice = match word.parse() {
+            Ok(address) if !may_be_ours(address) => {
+                return Err(wrong(format!("{word} is no address to send from")));
+            }
             Ok(IpAddr::V4(v4)) => local.v4.replace(v4).is_some(),
             Ok(IpAddr::V6(v6)) => local.v6.replace(v6).is_some(),
             Err(_) => return Err(wrong(format!("{word:?} is not an IP address"))),
@@ -143,6 +146,14 @@ fn local_ip(node: &Node) -> Result<LocalAddresses, Problem> {
         }
     }
     Ok(local)
+}
+
+/// Whether a connection may come from it: not from a group, nor by IPv6 from an IPv4 address.
+fn may_be_ours(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_multicast() && v6.to_ipv4_mapped().is_none(),
+    }
 }
 
 /// "Syntax: conn_max_idle_time integer": seconds; a duration is taken as well.
