@@ -1,7 +1,8 @@
 //! The client side: one handshake that accepts any certificate, by the rules of what is demanded, and its verdicts.
 
 use std::fmt;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
     Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
-    SslVersion,
 };
 use openssl::x509::X509;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,6 +19,7 @@ use posthaste_mail::certificate::{DaneVerdict, Mistrust};
 use posthaste_mail::tlsa::record::TlsaRecord;
 
 use super::roots::{AUTH_LEVEL, Files, Roots, name_rules};
+use super::settings::{Strength, TlsSettings};
 use super::verdict::{self, TlsFacts};
 use super::{TlsStream, WebTls, dane};
 
@@ -37,6 +38,22 @@ pub enum Demand<'a> {
         names: &'a [Domain],
         records: &'a [TlsaRecord],
     },
+}
+
+/// Whom the certificate has to name for PKIX (RFC 6125 §1.8: the reference identity). A name is sent as SNI as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// Nothing is asked for, and so nothing can be proven.
+    None,
+    Name(&'a Domain),
+    /// An iPAddress among its alternative names.
+    Address(IpAddr),
+}
+
+impl<'a> From<Option<&'a Domain>> for Reference<'a> {
+    fn from(host: Option<&'a Domain>) -> Reference<'a> {
+        host.map_or(Reference::None, Reference::Name)
+    }
 }
 
 /// The handshake failed; the reason as the library gives it.
@@ -67,20 +84,27 @@ struct Contexts {
 }
 
 impl ClientTls {
-    /// `root_files`: PEM files in place of the system's store. Reads files: call it at start.
-    pub fn new(root_files: &[&Path]) -> Result<ClientTls, String> {
-        let files = Files::new(root_files);
+    /// `roots`: PEM files in place of the system's store. Reads files: call it at start.
+    pub fn new(roots: &[&Path]) -> Result<ClientTls, String> {
+        let roots: Vec<PathBuf> = roots.iter().map(|file| file.to_path_buf()).collect();
+        ClientTls::with(&TlsSettings { roots, ..TlsSettings::default() })
+    }
+
+    /// Reads the files that the settings name: call it at start. The error says which file, or what of the settings cannot be had.
+    pub fn with(settings: &TlsSettings) -> Result<ClientTls, String> {
+        let root_files: Vec<&Path> = settings.roots.iter().map(PathBuf::as_path).collect();
+        let files = Files::new(&root_files);
         let said = |e: ErrorStack| e.to_string();
-        let mut opportunistic = any_tls().map_err(said)?;
+        let mut opportunistic = any_tls(settings)?;
         files.load(&mut opportunistic)?;
         let opportunistic = opportunistic.build();
-        let mut pkix = sound_tls().map_err(said)?;
+        let mut pkix = sound_tls(settings)?;
         files.load(&mut pkix)?;
-        let mut dane = sound_tls().map_err(said)?;
+        let mut dane = sound_tls(settings)?;
         dane::enable(&mut dane).map_err(said)?;
         let roots = Roots::of(&opportunistic);
         let (pkix, dane) = (pkix.build(), dane.build());
-        let web = WebTls::new(root_files)?;
+        let web = WebTls::new(&root_files)?;
         Ok(ClientTls(Arc::new(Contexts { opportunistic, pkix, dane, roots, web })))
     }
 
@@ -90,15 +114,16 @@ impl ClientTls {
     }
 
     /// One handshake that accepts any certificate. `host` is the exchanger: the name that PKIX wants, and SNI unless DANE has its own.
-    pub async fn handshake<S>(
+    pub async fn handshake<'a, S>(
         &self,
         stream: S,
-        host: Option<&Domain>,
+        host: impl Into<Reference<'a>>,
         demand: Demand<'_>,
     ) -> Result<(TlsStream<S>, TlsFacts), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let host = host.into();
         let ours = |e: ErrorStack| HandshakeError { text: e.to_string(), local: true };
         let (ssl, asked) = self.session(host, demand).map_err(ours)?;
         let mut tls = TlsStream::new(ssl, stream).map_err(ours)?;
@@ -110,11 +135,7 @@ impl ClientTls {
         Ok((tls, facts))
     }
 
-    fn session(
-        &self,
-        host: Option<&Domain>,
-        demand: Demand<'_>,
-    ) -> Result<(Ssl, Asked), ErrorStack> {
+    fn session(&self, host: Reference<'_>, demand: Demand<'_>) -> Result<(Ssl, Asked), ErrorStack> {
         let contexts = &self.0;
         match demand {
             Demand::Opportunistic => Ok((named(&contexts.opportunistic, host)?, Asked::Pkix)),
@@ -130,12 +151,13 @@ impl ClientTls {
         }
     }
 
-    fn facts<S>(&self, tls: &TlsStream<S>, host: Option<&Domain>, asked: Asked) -> TlsFacts {
+    fn facts<S>(&self, tls: &TlsStream<S>, host: Reference<'_>, asked: Asked) -> TlsFacts {
         let ssl = tls.ssl();
         let pkix = match (host, asked) {
-            (None, _) => Err(verdict::other("an address has no name to prove")),
-            (Some(_), Asked::Pkix | Asked::DaneInVain) => verdict::of_handshake(ssl),
-            (Some(host), Asked::Dane) => self.0.roots.judge(ssl, host),
+            (Reference::None, _) => Err(verdict::other("an address has no name to prove")),
+            (_, Asked::Pkix | Asked::DaneInVain) => verdict::of_handshake(ssl),
+            (Reference::Name(host), Asked::Dane) => self.0.roots.judge(ssl, host),
+            (Reference::Address(_), Asked::Dane) => Err(verdict::other("records have no address")),
         };
         let dane = match asked {
             Asked::Pkix => DaneVerdict::NotAsked,
@@ -186,42 +208,46 @@ fn by_dane(
     }
 }
 
-fn named(context: &SslContext, host: Option<&Domain>) -> Result<Ssl, ErrorStack> {
+fn named(context: &SslContext, host: Reference<'_>) -> Result<Ssl, ErrorStack> {
     let mut ssl = Ssl::new(context)?;
-    if let Some(host) = host {
-        // RFC 8461 §7.1: SNI is the name of the exchanger; addresses have none (RFC 6066 §3).
-        ssl.set_hostname(host.ascii())?;
-        let param = ssl.param_mut();
-        param.set_auth_level(AUTH_LEVEL);
-        param.set_hostflags(name_rules());
-        param.set_host(host.ascii())?;
+    match host {
+        Reference::None => {}
+        Reference::Name(host) => {
+            // RFC 8461 §7.1: SNI is the name of the exchanger; addresses have none (RFC 6066 §3).
+            ssl.set_hostname(host.ascii())?;
+            let param = ssl.param_mut();
+            param.set_auth_level(AUTH_LEVEL);
+            param.set_hostflags(name_rules());
+            param.set_host(host.ascii())?;
+        }
+        Reference::Address(address) => {
+            let param = ssl.param_mut();
+            param.set_auth_level(AUTH_LEVEL);
+            param.set_ip(address)?;
+        }
     }
     Ok(ssl)
 }
 
-fn any_tls() -> Result<SslContextBuilder, ErrorStack> {
-    let mut builder = base(SslVersion::TLS1)?;
-    builder.set_cipher_list("DEFAULT:@SECLEVEL=0")?;
-    builder.set_security_level(0);
+fn any_tls(settings: &TlsSettings) -> Result<SslContextBuilder, String> {
+    let mut builder = base().map_err(|e| e.to_string())?;
+    settings.apply(&mut builder, Strength::Any)?;
     // Servers without RFC 5746 exist; there is nothing to renegotiate here.
     builder.set_options(SslOptions::from_bits_retain(0x4));
     Ok(builder)
 }
 
-/// Level 1: a key that DANE pins should not be refused for its size, when the alternative is that no mail is delivered.
-fn sound_tls() -> Result<SslContextBuilder, ErrorStack> {
-    let mut builder = base(SslVersion::TLS1_2)?;
-    builder.set_cipher_list("DEFAULT:@SECLEVEL=1")?;
-    builder.set_security_level(1);
+fn sound_tls(settings: &TlsSettings) -> Result<SslContextBuilder, String> {
+    let mut builder = base().map_err(|e| e.to_string())?;
+    settings.apply(&mut builder, Strength::Sound)?;
     Ok(builder)
 }
 
 /// RFC 7672 §3.1.1 and plain sense: every session is judged by its own handshake, so none is resumed.
-fn base(oldest: SslVersion) -> Result<SslContextBuilder, ErrorStack> {
+fn base() -> Result<SslContextBuilder, ErrorStack> {
     let mut builder = SslContextBuilder::new(SslMethod::tls_client())?;
     builder.set_verify(SslVerifyMode::NONE);
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);
-    builder.set_min_proto_version(Some(oldest))?;
     Ok(builder)
 }
 

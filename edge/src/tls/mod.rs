@@ -7,13 +7,15 @@ mod client;
 mod dane;
 mod roots;
 mod server;
+mod settings;
 #[cfg(test)]
 mod trial;
 mod verdict;
 mod web;
 
-pub use client::{ClientTls, Demand, HandshakeError, decodes};
+pub use client::{ClientTls, Demand, HandshakeError, Reference, decodes};
 pub use server::{ServerTls, ServerTlsError};
+pub use settings::{Cipher, Curve, Identity, TlsSettings, Version, Versions};
 pub use verdict::TlsFacts;
 pub use web::{WebStream, WebTls, WebTlsError};
 

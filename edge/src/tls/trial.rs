@@ -1,6 +1,6 @@
 //! A small PKI, and servers that show its certificates, for the tests of this folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +12,9 @@ use openssl::hash::{MessageDigest, hash};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::ssl::{NameType, Ssl, SslContext, SslContextBuilder, SslMethod, SslVersion};
+use openssl::ssl::{
+    NameType, Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion,
+};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 use tokio::io::{DuplexStream, duplex};
@@ -20,7 +22,7 @@ use tokio::io::{DuplexStream, duplex};
 use posthaste_mail::address::Domain;
 use posthaste_mail::tlsa::record::TlsaRecord;
 
-use super::{ClientTls, Demand, HandshakeError, TlsFacts, TlsStream};
+use super::{ClientTls, Demand, HandshakeError, Reference, TlsFacts, TlsStream};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
@@ -112,7 +114,10 @@ impl Recipe<'_> {
             if !self.names.is_empty() {
                 let mut alternatives = SubjectAlternativeName::new();
                 for name in self.names {
-                    alternatives.dns(name);
+                    match name.parse::<std::net::IpAddr>() {
+                        Ok(_) => alternatives.ip(name),
+                        Err(_) => alternatives.dns(name),
+                    };
                 }
                 let context = builder.x509v3_context(None, None);
                 let extension = alternatives.build(&context).unwrap();
@@ -158,6 +163,9 @@ pub(super) struct Peer<'a> {
     pub newest: SslVersion,
     pub ciphers: &'a str,
     pub dh: Option<Dh<openssl::pkey::Params>>,
+    pub curves: &'a str,
+    /// It wants a certificate of this authority from its clients.
+    pub wants: Option<&'a X509>,
 }
 
 impl<'a> Peer<'a> {
@@ -169,6 +177,8 @@ impl<'a> Peer<'a> {
             newest: SslVersion::TLS1_3,
             ciphers: "ALL",
             dh: None,
+            curves: "X25519:P-256:P-384:P-521",
+            wants: None,
         }
     }
 
@@ -190,6 +200,11 @@ impl<'a> Peer<'a> {
         if let Some(dh) = &self.dh {
             builder.set_tmp_dh(dh).unwrap();
         }
+        builder.set_groups_list(self.curves).unwrap();
+        if let Some(authority) = self.wants {
+            builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            builder.cert_store_mut().add_cert(authority.clone()).unwrap();
+        }
         builder.build()
     }
 }
@@ -203,16 +218,18 @@ impl Peer<'_> {
     }
 }
 
-/// What came of a handshake, and the name the client asked for.
+/// What came of a handshake, the name the client asked for, and what the server made of the client.
 pub(super) struct Met {
     pub facts: Result<TlsFacts, HandshakeError>,
     pub server_name: Option<String>,
+    /// The common name of the client's certificate, if it showed one; `Err` when the server wanted no session.
+    pub client: Result<Option<String>, String>,
 }
 
-pub(super) async fn meet(
+pub(super) async fn meet<'a>(
     client: &ClientTls,
     peer: &Peer<'_>,
-    host: Option<&Domain>,
+    host: impl Into<Reference<'a>>,
     demand: Demand<'_>,
 ) -> Met {
     let (near, far) = duplex(256 * 1024);
@@ -221,27 +238,51 @@ pub(super) async fn meet(
         // Dropped when it is over, so that a client that waits for more sees the end.
         let end = Pin::new(&mut server).accept().await;
         let name = server.ssl().servername(NameType::HOST_NAME).map(str::to_string);
+        let shown = server.ssl().peer_certificate().map(|certificate| common_name(&certificate));
         if end.is_err() {
             drop(server);
         }
-        name
+        (name, end.map(|()| shown).map_err(|e| e.to_string()))
     };
-    let ask = async { client.handshake(near, host, demand).await.map(|(_, facts)| facts) };
-    let (server_name, facts) = tokio::join!(serve, ask);
-    Met { facts, server_name }
+    // The stream is kept until both are done: the server may have tickets to give away.
+    let ((server_name, client), met) = tokio::join!(serve, client.handshake(near, host, demand));
+    Met { facts: met.map(|(_, facts)| facts), server_name, client }
+}
+
+fn common_name(certificate: &X509) -> String {
+    let name = certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next().unwrap();
+    name.data().to_string().unwrap()
 }
 
 /// A client that trusts these and nobody else.
 pub(super) fn trusting(roots: &[&X509]) -> ClientTls {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("posthaste-roots-{}-{number}.pem", std::process::id());
-    let file: PathBuf = std::env::temp_dir().join(name);
     let pem: Vec<u8> = roots.iter().flat_map(|root| root.to_pem().unwrap()).collect();
-    std::fs::write(&file, pem).unwrap();
-    let client = ClientTls::new(&[&file]).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    client
+    let file = TrialFile::new(&pem);
+    ClientTls::new(&[file.path()]).unwrap()
+}
+
+/// A file that is there as long as this is.
+pub(super) struct TrialFile(PathBuf);
+
+impl TrialFile {
+    pub(super) fn new(content: &[u8]) -> TrialFile {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("posthaste-tls-{}-{number}.pem", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, content).unwrap();
+        TrialFile(file)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TrialFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 pub(super) fn domain(text: &str) -> Domain {

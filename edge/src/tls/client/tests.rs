@@ -2,6 +2,7 @@
 
 use openssl::dh::Dh;
 use openssl::hash::MessageDigest;
+use openssl::ssl::SslVersion;
 
 use posthaste_mail::certificate::Reason;
 
@@ -70,6 +71,28 @@ async fn an_address_has_no_name_to_prove() {
         let met = meet(&client, &Peer::new(&leaf, &[]), None, demand).await;
         assert_eq!(met.facts.unwrap().mistrust, Some(Reason::Other));
         assert_eq!(met.server_name, None);
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_proven_by_an_alternative_name_that_is_one() {
+    let Pki { root, client } = pki();
+    let here: std::net::IpAddr = "127.0.0.1".parse().unwrap();
+    for (names, proven) in [
+        (&["127.0.0.1"][..], true),
+        (&["mx.example.test", "127.0.0.1"], true),
+        (&["127.0.0.2"], false),
+        (&["::1"], false),
+        (&["mx.example.test"], false),
+        (&[], false),
+    ] {
+        // RFC 6125 §1.7.2: the common name is no address.
+        let recipe = Recipe { names, common_name: "127.0.0.1", ..Recipe::default() };
+        let leaf = recipe.issued_by(&root);
+        let peer = Peer::new(&leaf, &[]);
+        let met = meet(&client, &peer, Reference::Address(here), Demand::Pkix).await;
+        assert_eq!(met.facts.unwrap().pkix.is_ok(), proven, "{names:?}");
+        assert_eq!(met.server_name, None); // RFC 6066 §3
     }
 }
 
