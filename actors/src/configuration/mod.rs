@@ -4,6 +4,7 @@
 //! queue whose notifications go back through the same queue) are natural.
 
 pub mod modules;
+pub mod tls_client;
 
 #[cfg(test)]
 mod mail_server;
@@ -35,6 +36,7 @@ use crate::targets::queue::settings::{self as queue, QueueSettings};
 use crate::targets::remote::mx_auth::MxAuthBlocks;
 use crate::targets::remote::settings::{self as remote, RemoteSettings};
 use modules::MODULES;
+use tls_client::TlsClientBlocks;
 
 /// What a configured target is.
 #[derive(Debug)]
@@ -98,6 +100,7 @@ pub struct Reader<'a> {
     pub tables: Tables,
     pub limits: LimitBlocks,
     pub mx_auth: MxAuthBlocks,
+    pub tls_clients: TlsClientBlocks,
     pub passwords: PassTables,
     targets: RefCell<Vec<Target>>,
     by_name: RefCell<HashMap<String, Exit>>,
@@ -118,6 +121,7 @@ impl<'a> Reader<'a> {
             tables: Tables::default(),
             limits: LimitBlocks::default(),
             mx_auth: MxAuthBlocks::default(),
+            tls_clients: TlsClientBlocks::default(),
             passwords: PassTables::default(),
             targets: RefCell::default(),
             by_name: RefCell::default(),
@@ -284,6 +288,7 @@ impl<'a> Reader<'a> {
     fn everything(self) -> Option<Configuration> {
         let globals = &self.loaded.globals;
         let admin_socket = self.admin_socket();
+        self.global_tls_client();
         let mut endpoints = Vec::new();
         let mut any = false;
         for top in &self.loaded.blocks {

@@ -1,7 +1,6 @@
 //! The block of a `target.remote`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +85,7 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let relaxed = block.boolean("relaxed_requiretls").or(true);
     let mx_auth = block.group("mx_auth").optional();
     let limits = block.group("limits").optional();
-    let tls_node = block.directive("tls_client").inherit(globals.tls_client()).optional();
+    let tls = block.group("tls_client").optional();
     block.close();
     let name = match (inline, node.args.first()) {
         (false, Some(name)) => name.clone(),
@@ -95,7 +94,7 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let mx_auth = mx_auth.map(|group| reader.mx_auth.read(&reader.reading(), &group, &name));
     let mx_auth = mx_auth.unwrap_or_default();
     let limits = limits.map(|group| reader.limits.read(&reader.reading(), &group));
-    let tls = client_tls(reader, node, tls_node)?;
+    let tls = reader.tls_client(tls.as_ref(), node)?;
     Some(RemoteSettings {
         hostname: hostname?,
         port,
@@ -164,33 +163,5 @@ fn seconds(node: &Node) -> Result<Duration, Problem> {
             .map(Duration::from_secs)
             .map_err(|_| Problem::error(&node.at, "conn_max_idle_time: too many seconds")),
         _ => posthaste_config::values::duration(node),
-    }
-}
-
-/// `tls_client { root_ca FILE... }`.
-fn client_tls(reader: &Reader<'_>, at: &Node, node: Option<&Node>) -> Option<ClientTls> {
-    let mut roots: Vec<PathBuf> = Vec::new();
-    if let Some(node) = node {
-        if !node.args.is_empty() {
-            let text = "tls_client takes a block and no arguments";
-            reader.problems().push(Problem::error(&node.at, text));
-        }
-        let mut block = Block::open(node, reader.problems());
-        roots =
-            block.strings("root_ca").or(Vec::new()).iter().map(|file| reader.file(file)).collect();
-        for name in ["protocols", "ciphers", "curves", "curve", "cert", "key"] {
-            block.refused(name, "it is not supported in tls_client by this version");
-        }
-        block.close();
-    }
-    let paths: Vec<&std::path::Path> = roots.iter().map(PathBuf::as_path).collect();
-    match ClientTls::new(&paths) {
-        Ok(tls) => Some(tls),
-        Err(e) => {
-            reader
-                .problems()
-                .push(Problem::error(&node.unwrap_or(at).at, format!("tls_client: {e}")));
-            None
-        }
     }
 }
