@@ -262,7 +262,11 @@ impl Transaction {
 
     fn data_answered(&mut self, reply: &Reply) {
         if reply.code == 354 {
-            if self.accepted.is_empty() {
+            if self.accepted.is_empty() && self.dialect == Dialect::Lmtp {
+                // RFC 2033 §4.2: it had to answer 503, and owes no reply to anybody now. What it waits for is not known.
+                self.worsen(Standing::Broken);
+                self.phase = Phase::Over;
+            } else if self.accepted.is_empty() {
                 // RFC 2920 §3.1: the server took DATA without a recipient: end it with a lone dot, the answer means nothing.
                 self.write.extend_from_slice(b".\r\n");
                 self.expected.push_back(Expected::Dot(None));

@@ -201,6 +201,76 @@ fn lmtp_answers_each_accepted_recipient() {
 }
 
 #[test]
+fn lmtp_without_an_accepted_recipient_has_nothing_to_wait_for() {
+    let piped = Play { dialect: Dialect::Lmtp, ..PIPED };
+    let (said, ending) = piped.run(&["250 m", "550 a", "450 b", "503 5.5.1 nobody"]);
+    assert_eq!(said, "M R0 R1 DATA ");
+    assert!(ending.standing == Standing::Good && ending.needs_reset);
+    // RFC 2033 §4.2 wants a 503. After a 354 there would be no reply at all to wait for.
+    let (said, ending) = piped.run(&["250 m", "550 a", "450 b", "354 go"]);
+    assert_eq!((said.as_str(), ending.standing), ("M R0 R1 DATA ", Standing::Broken));
+    assert_eq!(fates(&ending), ["refused 550 refused", "refused 450 refused"]);
+    let stepped = Play { dialect: Dialect::Lmtp, ..STEPPED };
+    assert_eq!(stepped.run(&["250 m", "550 a", "450 b"]).0, "M R0 R1 ");
+}
+
+#[test]
+fn lmtp_replies_after_the_dot_belong_to_their_places() {
+    let play = Play { dialect: Dialect::Lmtp, people: 4, ..PIPED };
+    let envelope = ["250 m", "250 a", "450 b", "250 c", "250 d", "354 go"];
+    let after = |replies: &[&str]| {
+        let (said, ending) = play.run(&[&envelope[..], replies].concat());
+        assert_eq!(said.matches("[content]").count(), 1);
+        (fates(&ending), ending.standing)
+    };
+    let (all, standing) = after(&["250 a", "550 5.2.1 closed", "250 d"]);
+    assert_eq!(all, ["taken 250", "refused 450 refused", "refused 550 refused", "taken 250"]);
+    assert_eq!(standing, Standing::Parting); // refused content ends the use of a session
+    // 552 and 452 are about the mailbox, and stay what they are.
+    let (all, _) = after(&["552 5.2.2 full", "452 4.2.2 full", "250 d"]);
+    assert_eq!(
+        all,
+        ["refused 552 refused", "refused 450 refused", "refused 452 refused", "taken 250"]
+    );
+    // A server that ends after k of n: these k stand, nobody knows about the others.
+    let unknown = "refused 451 unknown-after-dot";
+    let (all, standing) = after(&["250 a", "550 c"]);
+    assert_eq!(all, ["taken 250", "refused 450 refused", "refused 550 refused", unknown]);
+    assert_eq!(standing, Standing::Broken);
+    let (all, _) = after(&[]);
+    assert_eq!(all, [unknown, "refused 450 refused", unknown, unknown]);
+    // 421 is an answer, and one for all that is left.
+    let (all, _) = after(&["250 a", "421 4.3.2 going"]);
+    assert_eq!(all[2..], ["refused 421 refused", "refused 421 refused"]);
+    assert_eq!(all[0], "taken 250");
+    // Something that belongs nowhere is no refusal.
+    let (all, standing) = after(&["250 a", "354 more", "250 d"]);
+    assert_eq!((all[2].as_str(), standing), ("refused 451 protocol", Standing::Broken));
+}
+
+#[test]
+fn a_reply_too_many_changes_nothing_but_the_session() {
+    for dialect in [Dialect::Smtp, Dialect::Lmtp] {
+        let people = vec![b"R0\r\n".to_vec(), b"R1\r\n".to_vec()];
+        let mut transaction = Transaction::new(dialect, Flow::Grouped, b"M\r\n".to_vec(), people);
+        let mut replies = ["250 m", "250 a", "250 b", "354 go", "250 a", "250 b"].iter();
+        loop {
+            match transaction.step() {
+                Step::Write(_) => {}
+                Step::Await(_) => transaction.reply(reply(replies.next().unwrap())),
+                Step::Content | Step::Chunk => transaction.dot_sent(),
+                Step::Done => break,
+            }
+        }
+        transaction.reply(reply("550 and another one"));
+        assert_eq!(transaction.step(), Step::Done);
+        let ending = transaction.finish();
+        assert_eq!(fates(&ending), ["taken 250", "taken 250"]);
+        assert_eq!(ending.standing, Standing::Broken);
+    }
+}
+
+#[test]
 fn a_chunk_takes_the_place_of_data_and_content() {
     let (said, ending) = CHUNKED.run(&["250 m", "250 r", "550 r", "250 taken"]);
     assert_eq!(said, "M R0 R1 [chunk] ");
