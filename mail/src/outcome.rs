@@ -117,6 +117,14 @@ pub enum Cause {
     PolicyUnavailable,
     /// TLSA records could not be looked up (RFC 7672 §2.1.1).
     TlsaFailed,
+    /// We are to log in, and the server does not offer AUTH, or none of the mechanisms that would do.
+    AuthMissing,
+    /// The server does not believe that we are who we say.
+    CredentialsRefused,
+    /// Credentials must not go over this session: it is not encrypted, or nobody knows to whom.
+    CredentialsUnsafe,
+    /// The client's credentials are to be used, and there are none.
+    CredentialsMissing,
     /// The `bounce` pipeline or a routing rule refused.
     RejectedByRule,
     /// A limit or a slot of our own: no attempt was made.
@@ -182,6 +190,10 @@ impl Cause {
             // RFC 8689 §4.2.1.
             Cause::RequireTlsImpossible => (550, Enhanced(5, 7, 30), Permanent),
             Cause::PolicyUnavailable => (451, Enhanced(4, 4, 3), Temporary),
+            Cause::AuthMissing | Cause::CredentialsMissing => (451, Enhanced(4, 7, 0), Temporary),
+            // RFC 4954 §6 has 5.7.8 and 5.7.11: what an operator can repair sends no mail back.
+            Cause::CredentialsRefused => (451, Enhanced(4, 7, 8), Temporary),
+            Cause::CredentialsUnsafe => (451, Enhanced(4, 7, 11), Temporary),
             Cause::RejectedByRule => (554, Enhanced(5, 7, 0), Permanent),
             Cause::OwnLimit => (451, Enhanced(4, 4, 5), Temporary),
             Cause::Suspended => (451, Enhanced(4, 3, 2), Temporary),
@@ -201,6 +213,7 @@ impl Cause {
             | Cause::Lost(stage)
             | Cause::TimedOut(stage) => Some(stage),
             Cause::HandshakeFailed | Cause::Injected => Some(Stage::StartTls),
+            Cause::AuthMissing | Cause::CredentialsRefused => Some(Stage::Auth),
             Cause::UnknownAfterDot => Some(Stage::Dot),
             _ => None,
         }
@@ -241,6 +254,10 @@ impl Cause {
             Cause::RequireTlsImpossible => "requiretls",
             Cause::PolicyUnavailable => "policy-unavailable",
             Cause::TlsaFailed => "tlsa-failed",
+            Cause::AuthMissing => "auth-missing",
+            Cause::CredentialsRefused => "credentials-refused",
+            Cause::CredentialsUnsafe => "credentials-unsafe",
+            Cause::CredentialsMissing => "credentials-missing",
             Cause::RejectedByRule => "rejected-by-rule",
             Cause::OwnLimit => "own-limit",
             Cause::Suspended => "suspended",

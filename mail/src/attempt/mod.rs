@@ -4,6 +4,7 @@
 //! the page, and owns no socket, no timer and no actor.
 
 pub mod addressee;
+pub mod credentials;
 pub mod ladder;
 pub mod mailing;
 pub mod phase;

@@ -55,6 +55,10 @@ fn weight(cause: Cause) -> u8 {
         | Cause::MxLevelTooLow
         | Cause::TlsLevelTooLow
         | Cause::PolicyUnavailable
+        | Cause::CredentialsRefused
+        | Cause::CredentialsUnsafe
+        | Cause::CredentialsMissing
+        | Cause::AuthMissing
         | Cause::TlsaFailed => 5,
         Cause::HandshakeFailed
         | Cause::Injected

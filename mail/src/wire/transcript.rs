@@ -12,7 +12,7 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 
 pub use excerpt::Excerpt;
-use mask::Mask;
+pub(super) use mask::Mask;
 
 /// Octets of one line's text that are shown.
 const WIDEST: usize = 500;

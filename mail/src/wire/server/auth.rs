@@ -1,12 +1,11 @@
 //! AUTH (RFC 4954) with PLAIN (RFC 4616) and LOGIN: from the lines of the client to credentials. Whether they are right is not decided
 //! here.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::status::Enhanced;
+use crate::wire::password::Password;
 
 use super::reply::Answer;
 
@@ -25,23 +24,6 @@ impl Mechanism {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
         }
-    }
-}
-
-/// A password as the client sent it. It cannot be printed; only `expose` gives it away.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// The password itself, for the one who checks it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(hidden)")
     }
 }
 
@@ -116,7 +98,7 @@ fn respond(exchange: Exchange, coded: &str) -> Turn {
         Exchange::LoginPassword { username } => Turn::Complete(Credentials {
             mechanism: Mechanism::Login,
             username,
-            password: Password(response),
+            password: Password::new(response),
             authorize_as: None,
         }),
     }
@@ -130,7 +112,7 @@ fn plain(message: &str) -> Turn {
             Turn::Complete(Credentials {
                 mechanism: Mechanism::Plain,
                 username: (*username).to_string(),
-                password: Password((*password).to_string()),
+                password: Password::new(*password),
                 authorize_as: Some(*authorize_as).filter(|id| !id.is_empty()).map(String::from),
             })
         }

@@ -36,7 +36,7 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{Credentials, Mechanism, Password};
+pub use auth::{Credentials, Mechanism};
 pub use command::Greeting;
 pub use data::Fault;
 pub use event::{Event, Step};

@@ -15,7 +15,7 @@ const SHORTEST: usize = 4;
 const MOST_SECRETS: usize = 16;
 
 #[derive(Clone, Default)]
-pub(super) struct Mask {
+pub(in crate::wire) struct Mask {
     /// AUTH was said and has no final answer.
     within: bool,
     /// The server's last word was a challenge: our next line answers it, whatever came before.
@@ -32,7 +32,7 @@ impl fmt::Debug for Mask {
 
 impl Mask {
     /// A line of ours as it may be shown.
-    pub(super) fn ours<'a>(&mut self, line: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(in crate::wire) fn ours<'a>(&mut self, line: &'a [u8]) -> Cow<'a, [u8]> {
         if self.within || self.challenged {
             (self.within, self.challenged) = (true, false);
             self.remember(line);
@@ -59,7 +59,7 @@ impl Mask {
     }
 
     /// A line of the server as it may be shown.
-    pub(super) fn theirs<'a>(&mut self, line: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(in crate::wire) fn theirs<'a>(&mut self, line: &'a [u8]) -> Cow<'a, [u8]> {
         // RFC 4954 §4: 334 is the only reply with a challenge.
         if line.starts_with(b"334") {
             self.challenged = true;
