@@ -12,6 +12,8 @@ mod mail_server;
 mod remote_block;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+pub mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,10 +1,12 @@
 //! Delivery targets: one folder a kind.
 
 pub mod dummy;
+pub mod forward;
 pub mod queue;
 #[cfg(test)]
 pub mod recorder;
 pub mod remote;
+pub mod sessions;
 
 use posthaste_mail::envelope::Recipient;
 use posthaste_mail::outcome::{Outcome, SessionFacts};

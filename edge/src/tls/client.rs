@@ -81,6 +81,7 @@ struct Contexts {
     dane: SslContext,
     roots: Roots,
     web: WebTls,
+    has_identity: bool,
 }
 
 impl ClientTls {
@@ -105,7 +106,13 @@ impl ClientTls {
         let roots = Roots::of(&opportunistic);
         let (pkix, dane) = (pkix.build(), dane.build());
         let web = WebTls::new(&root_files)?;
-        Ok(ClientTls(Arc::new(Contexts { opportunistic, pkix, dane, roots, web })))
+        let has_identity = settings.identity.is_some();
+        Ok(ClientTls(Arc::new(Contexts { opportunistic, pkix, dane, roots, web, has_identity })))
+    }
+
+    /// Servers that ask for a certificate are shown one.
+    pub fn has_identity(&self) -> bool {
+        self.0.has_identity
     }
 
     /// The same roots, for web servers.

@@ -1,26 +1,14 @@
 //! What is read from `tls_client`, and which block counts.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use posthaste_config::{Document, Environment};
-
-use super::super::modules;
+use super::super::tests::with_reader;
 use super::*;
 
 /// What `tls_client { BODY }` comes to, and what is said about it.
 fn block(body: &str) -> (TlsSettings, Vec<String>) {
     let text = format!("state_dir /state\ntls_client {{\n{body}\n}}");
     with_reader(&text, |reader| settings(reader, reader.loaded.globals.tls_client().unwrap()))
-}
-
-fn with_reader<T>(text: &str, look: impl FnOnce(&Reader<'_>) -> T) -> (T, Vec<String>) {
-    let path = Path::new("/nonexistent/c");
-    let files = |_: &Path| -> io::Result<Vec<u8>> { Ok(text.as_bytes().to_vec()) };
-    let loaded = Document::load(path, &Environment::empty(), &[], &files, modules::MODULES);
-    let seen = look(&Reader::new(&loaded, path));
-    let told = loaded.problems.sorted().iter().map(Problem::to_string).collect();
-    (seen, told)
 }
 
 /// A queue and a remote target with this in its block.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use posthaste_config::{Block, Node, Problem};
 use posthaste_edge::dial::LocalAddresses;
 use posthaste_edge::dns::Families;
-use posthaste_edge::session::{TRANSACTION_LIMIT, Timeouts};
+use posthaste_edge::session::Timeouts;
 use posthaste_edge::tls::ClientTls;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::mailing::EightBit;
@@ -17,6 +17,7 @@ use posthaste_mail::pool::Keeping;
 use crate::configuration::Reader;
 use crate::limits::SharedLimits;
 use crate::targets::remote::mx_auth::StsBlock;
+use crate::targets::sessions::{self, SessionSettings};
 
 #[derive(Debug)]
 pub struct RemoteSettings {
@@ -50,32 +51,8 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     let force_ipv4 = block.boolean("force_ipv4").or(false);
     // `port`, default 25: for laboratories.
     let port = block.integer("port", 1..=65535u16).or(25);
-    let connect_timeout =
-        block.duration("connect_timeout").check(not_zero).or(Duration::from_secs(300));
-    let timeouts = Timeouts {
-        // "The latter is not configurable and is hardcoded to be 5 minutes."
-        greeting: Duration::from_secs(300),
-        command: block.duration("command_timeout").check(not_zero).or(Duration::from_secs(300)),
-        block: Duration::from_secs(180),
-        submission: block
-            .duration("submission_timeout")
-            .check(not_zero)
-            .or(Duration::from_secs(12 * 60)),
-        transaction: TRANSACTION_LIMIT,
-    };
-    let defaults = Keeping::default();
-    let keeping = Keeping {
-        most_transactions: block
-            .integer("conn_reuse_limit", 0..=1_000_000u32)
-            .or(defaults.most_transactions),
-        most_idle: block.integer("conn_max_idle_count", 0..=5_000usize).or(defaults.most_idle),
-        longest_idle: block.value("conn_max_idle_time", seconds).or(defaults.longest_idle),
-    };
-    // `strict_8bit`, default no: ours.
-    let eight_bit = match block.boolean("strict_8bit").or(false) {
-        true => EightBit::OnlyAnnounced,
-        false => EightBit::AsItIs,
-    };
+    let SessionSettings { connect_timeout, timeouts, keeping, eight_bit } =
+        sessions::read(&mut block);
     let allow_loopback_mx = block.boolean("allow_loopback_mx").or(false);
     let allow_address_literal = block.boolean("allow_address_literal").or(false);
     let debug = block.boolean("debug").or(globals.debug());
@@ -117,13 +94,6 @@ pub fn read(reader: &Reader<'_>, node: &Node, inline: bool) -> Option<RemoteSett
     })
 }
 
-fn not_zero(patience: &Duration) -> Result<(), String> {
-    match *patience {
-        Duration::ZERO => Err("0 would give every host up before it can answer".to_string()),
-        _ => Ok(()),
-    }
-}
-
 /// One address, or one of each family.
 fn local_ip(node: &Node) -> Result<LocalAddresses, Problem> {
     let mut local = LocalAddresses::default();
@@ -152,16 +122,5 @@ fn may_be_ours(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast(),
         IpAddr::V6(v6) => !v6.is_multicast() && v6.to_ipv4_mapped().is_none(),
-    }
-}
-
-/// "Syntax: conn_max_idle_time integer": seconds; a duration is taken as well.
-fn seconds(node: &Node) -> Result<Duration, Problem> {
-    match node.args.as_slice() {
-        [word] if word.bytes().all(|b| b.is_ascii_digit()) => word
-            .parse()
-            .map(Duration::from_secs)
-            .map_err(|_| Problem::error(&node.at, "conn_max_idle_time: too many seconds")),
-        _ => posthaste_config::values::duration(node),
     }
 }
