@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::envelope::TlsWish;
 use crate::level::{MxLevel, TlsLevel};
-use crate::outcome::{Cause, Failure};
+use crate::outcome::{Cause, Failure, Stage};
 use crate::policy::facts::{Listed, MxFacts, Sts};
 use crate::policy::settings::Policies;
 use crate::tlsa::{Dane, Tlsa};
@@ -278,6 +278,25 @@ impl Requirement {
             Ok(()) => TlsLevel::Authenticated,
             Err(_) => TlsLevel::Encrypted,
         })
+    }
+
+    /// A failure before the session was there, as it looks to who demands TLS. That a server announces STARTTLS and will not have it, in
+    /// whatever words, can be repaired, and so can what breaks a handshake (RFC 7672 §2.2, RFC 8461 §5.1).
+    pub fn explain(&self, failure: Failure) -> Failure {
+        let by = match self.tls {
+            Tls::Encrypted(by) | Tls::Authenticated(by) => by,
+            Tls::Optional => return failure,
+        };
+        if failure.cause.stage() != Some(Stage::StartTls) {
+            return failure;
+        }
+        let text = format!("{} demands TLS: {}", by.name(), failure.text);
+        let cause = match failure.cause {
+            Cause::Refused(_) if by == Demand::Local => Cause::TlsLevelTooLow,
+            Cause::Refused(_) => Cause::TlsMissing,
+            cause => cause,
+        };
+        Failure { remote: failure.remote, ..Failure::new(cause, text) }
     }
 
     /// No session in the clear can meet it.

@@ -101,7 +101,7 @@ impl Caller {
                 {
                     self.violated(candidate);
                 }
-                Err(failure.into())
+                Err(requirement.explain(failure).into())
             }
             Ok(live) => Ok(live),
         }

@@ -311,3 +311,25 @@ fn a_kept_session_is_worth_what_today_says() {
     // Neither does a handshake that took anything.
     assert_eq!(cause(usable(), shown(Some(tlsa(7)), false)), Err(Cause::TlsUnproven));
 }
+
+#[test]
+fn whatever_keeps_tls_away_is_temporary_and_has_the_name_of_who_demands_it() {
+    let sts = facts(not_in_force(), Sts::Enforce(Listed::Yes));
+    let needs = requirement(&all(), &sts, TlsWish::Unsaid).unwrap();
+    let no = Failure::refused(Stage::StartTls, 554, None, "no TLS for you");
+    let refused = needs.explain(no.clone());
+    let told = (refused.cause, refused.class(), refused.text.as_str());
+    let text = "MTA-STS demands TLS: no TLS for you";
+    assert_eq!(told, (Cause::TlsMissing, Class::Temporary, text));
+    let broken = needs.explain(Failure::new(Cause::HandshakeFailed, "no shared cipher"));
+    assert_eq!(broken.text, "MTA-STS demands TLS: no shared cipher");
+    assert_eq!((broken.code, broken.cause), (451, Cause::HandshakeFailed));
+    // What has nothing to do with TLS stays as it is, and so does everything where nobody demands it.
+    let busy = Failure::refused(Stage::Greeting, 554, None, "no mail here");
+    assert_eq!(needs.explain(busy.clone()), busy);
+    assert_eq!(Requirement::none().explain(no.clone()), no);
+    let local = LocalPolicy { min_tls: TlsLevel::Encrypted, min_mx: MxLevel::None };
+    let local = Policies { local, ..Policies::default() };
+    let needs = requirement(&local, &MxFacts::none(), TlsWish::Unsaid).unwrap();
+    assert_eq!(needs.explain(no).cause, Cause::TlsLevelTooLow);
+}
