@@ -5,11 +5,13 @@
 
 pub mod addressee;
 pub mod credentials;
+pub mod forward;
 pub mod ladder;
 pub mod mailing;
 pub mod phase;
 pub mod ports;
 pub mod probe;
 pub mod remote;
+mod run;
 pub mod verdict;
 pub mod walk;

@@ -43,10 +43,13 @@ pub trait Peer: Send + Sync {
     fn is_reused(&self) -> bool;
 }
 
-/// What leads to a session.
-pub trait Approach: Send {
+/// Where sessions are made.
+pub trait Sessions: Send {
     type Session: Peer;
+}
 
+/// What leads to a session with a mail exchanger.
+pub trait Approach: Sessions {
     fn mx(&mut self, domain: &Domain) -> impl Future<Output = Lookup<Vec<MxRecord>>> + Send;
 
     /// Addresses of a host in the order of trial, both families.
@@ -79,13 +82,10 @@ pub trait Approach: Send {
     fn is_usable(&self, address: IpAddr) -> bool;
 }
 
-/// And what is done with sessions in a delivery.
-pub trait Ports: Approach {
+/// What is done with sessions in a delivery, wherever they lead.
+pub trait Delivery: Sessions {
     /// An idle session of this destination that passes today's policies.
     fn check_out(&mut self) -> impl Future<Output = Option<Self::Session>> + Send;
-
-    /// From now on the message is one without REQUIRETLS.
-    fn do_without_requiretls(&mut self);
 
     /// One transaction. Never fails as a whole: what went wrong is each recipient's fate.
     fn transact(
@@ -110,7 +110,13 @@ pub trait Ports: Approach {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// And what a probe does with them: it looks, and leaves.
+/// A delivery by mail exchangers.
+pub trait Ports: Approach + Delivery {
+    /// From now on the message is one without REQUIRETLS.
+    fn do_without_requiretls(&mut self);
+}
+
+/// And what a probe does with sessions: it looks, and leaves.
 pub trait ProbePorts: Approach {
     fn introduction(&self, session: &Self::Session) -> Introduction;
 

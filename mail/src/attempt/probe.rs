@@ -13,7 +13,7 @@ use crate::admin::finding::{
     AddressLine, AddressStanding, ContactLine, ExchangersLine, Finding, HostLine, PolicyLine,
     PreferenceLine, SessionView, VerdictEnd, VerdictLine,
 };
-use crate::attempt::ports::{Approach, Peer, ProbePorts};
+use crate::attempt::ports::{Approach, Peer, ProbePorts, Sessions};
 use crate::attempt::remote::{MOST_ADDRESSES, Rules, no_way};
 use crate::attempt::walk::{End, Next, OtherFamily, Visitor, Walk, literal, look_up};
 use crate::dice::Dice;
@@ -259,9 +259,11 @@ fn preference(candidate: &Candidate) -> PreferenceLine {
     PreferenceLine { preference: candidate.preference, host: candidate.host.to_string() }
 }
 
-impl<P: ProbePorts> Approach for Sight<'_, P> {
+impl<P: ProbePorts> Sessions for Sight<'_, P> {
     type Session = P::Session;
+}
 
+impl<P: ProbePorts> Approach for Sight<'_, P> {
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         self.ports.mx(domain).await
     }

@@ -4,3 +4,4 @@ pub mod addresses;
 pub mod destination;
 pub mod hosts;
 pub mod mx;
+pub mod servers;

@@ -13,7 +13,7 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::mailing::{Mailing, is_unannounced, mailing};
 use posthaste_mail::attempt::phase::Phase;
-use posthaste_mail::attempt::ports::{Approach, Ports, Rest, Transacted};
+use posthaste_mail::attempt::ports::{Approach, Delivery, Ports, Rest, Sessions, Transacted};
 use posthaste_mail::envelope::{Envelope, Recipient, TlsWish};
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
@@ -129,9 +129,11 @@ fn called_off<T>() -> Lookup<T> {
     Lookup::Unasked("called off by the queue".to_string())
 }
 
-impl Approach for RemotePorts {
+impl Sessions for RemotePorts {
     type Session = Live;
+}
 
+impl Approach for RemotePorts {
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         self.caller.whereabouts.enter(Phase::MxLookup);
         let caller = &self.caller;
@@ -230,6 +232,17 @@ impl Approach for RemotePorts {
 }
 
 impl Ports for RemotePorts {
+    fn do_without_requiretls(&mut self) {
+        let mut envelope = (*self.envelope).clone();
+        envelope.flags.tls = TlsWish::Unsaid;
+        self.caller.wish = envelope.flags.tls;
+        self.key.class.tls = envelope.flags.tls;
+        self.envelope = Arc::new(envelope);
+        info!(self.caller.log, "notification goes out without REQUIRETLS, which nobody offers");
+    }
+}
+
+impl Delivery for RemotePorts {
     async fn check_out(&mut self) -> Option<Live> {
         self.caller.whereabouts.enter(Phase::IdleSession);
         let (caller, lender) = (&self.caller, lender(&self.caller, &self.key));
@@ -256,15 +269,6 @@ impl Ports for RemotePorts {
         self.caller.counters.reused.add_one();
         self.account().used(&live);
         Some(live)
-    }
-
-    fn do_without_requiretls(&mut self) {
-        let mut envelope = (*self.envelope).clone();
-        envelope.flags.tls = TlsWish::Unsaid;
-        self.caller.wish = envelope.flags.tls;
-        self.key.class.tls = envelope.flags.tls;
-        self.envelope = Arc::new(envelope);
-        info!(self.caller.log, "notification goes out without REQUIRETLS, which nobody offers");
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {

@@ -12,7 +12,7 @@ use posthaste_edge::clock::dice;
 use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::admin::finding::Finding;
-use posthaste_mail::attempt::ports::{Approach, Introduction, ProbePorts};
+use posthaste_mail::attempt::ports::{Approach, Introduction, ProbePorts, Sessions};
 use posthaste_mail::attempt::probe::probe;
 use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::lookup::Lookup;
@@ -110,9 +110,11 @@ struct Glance {
     caller: Caller,
 }
 
-impl Approach for Glance {
+impl Sessions for Glance {
     type Session = Live;
+}
 
+impl Approach for Glance {
     async fn mx(&mut self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         let caller = &self.caller;
         tokio::join!(caller.network.mx(domain), caller.sts(domain)).0

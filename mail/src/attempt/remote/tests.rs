@@ -6,18 +6,20 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::address::{Mailbox, ReversePath};
-use crate::attempt::ports::Approach;
+use crate::attempt::addressee::Addressee;
+use crate::attempt::ports::{Approach, Delivery, Peer, Rest, Sessions, Transacted};
 use crate::attempt::walk::literal;
-use crate::envelope::{EnvelopeId, MessageFlags, Origin};
+use crate::envelope::{EnvelopeId, MessageFlags, Origin, Recipient};
 use crate::level::{MxLevel, TlsLevel};
 use crate::lookup::{Absence, Lookup};
-use crate::outcome::Remote;
+use crate::outcome::{Outcome, Remote, SessionFacts, Stage};
 use crate::policy::facts::MxFacts;
 use crate::policy::requirement::{Demand, Requirement, Tls, requirement};
 use crate::policy::settings::{LocalPolicy, Policies};
 use crate::route::addresses::{Family, HostAddresses, Missing};
 use crate::route::mx::{Candidate, MxRecord};
 use crate::time::Timestamp;
+use crate::wire::client::transaction::{Fate, Standing};
 use crate::wire::reply::Reply;
 
 pub fn envelope() -> Envelope {
@@ -188,8 +190,11 @@ impl World {
     }
 }
 
-impl Approach for World {
+impl Sessions for World {
     type Session = Line;
+}
+
+impl Approach for World {
     async fn mx(&mut self, _: &Domain) -> Lookup<Vec<MxRecord>> {
         self.mx.clone()
     }
@@ -235,13 +240,16 @@ impl Approach for World {
 }
 
 impl Ports for World {
+    fn do_without_requiretls(&mut self) {
+        self.wish = TlsWish::Unsaid;
+    }
+}
+
+impl Delivery for World {
     async fn check_out(&mut self) -> Option<Line> {
         let line =
             || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
         std::mem::take(&mut self.idle).then(line)
-    }
-    fn do_without_requiretls(&mut self) {
-        self.wish = TlsWish::Unsaid;
     }
     async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
         line.left -= 1;
