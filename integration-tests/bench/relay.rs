@@ -55,7 +55,8 @@ maillog_file = /dev/stdout
 "
         );
         fs::write(folder.join("main.cf"), main_cf).unwrap();
-        fs::write(folder.join("master.cf"), master_cf(address)).unwrap();
+        let listener = format!("{address} inet n - n - - smtpd\n");
+        fs::write(folder.join("master.cf"), master_cf(&listener)).unwrap();
         let mut postfix = command(PROGRAM);
         let mut process =
             Process::start(area, "postfix", postfix.arg("-c").arg(&folder).arg("start-fg"));

@@ -23,6 +23,7 @@ pub struct Area {
     name: String,
     path: PathBuf,
     port: u16,
+    kept: bool,
 }
 
 impl Area {
@@ -34,7 +35,7 @@ impl Area {
         let path = roomy_root(folder.len()).join(folder);
         fs::create_dir_all(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Area { name: test.to_owned(), path, port: quiet_port(number) }
+        Area { name: test.to_owned(), path, port: quiet_port(number), kept: false }
     }
 
     pub fn name(&self) -> &str {
@@ -105,6 +106,11 @@ impl Area {
         false
     }
 
+    /// Leaves the directory, though nothing panics in the thread that drops this.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
     /// Prints a finding of a test that passes, a count for instance.
     pub fn report(&self, finding: &str) {
         print_always(&format!("{}: {finding}", self.name));
@@ -113,7 +119,7 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.kept || std::thread::panicking() {
             eprintln!("{}: files kept in {}", self.name, self.path.display());
         } else {
             let _ = fs::remove_dir_all(&self.path);

@@ -9,7 +9,7 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::sha::sha256;
-use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslOptions, SslVersion};
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 
@@ -38,7 +38,17 @@ pub struct Authority {
 
 impl Authority {
     pub fn new() -> Authority {
-        Authority { root: issue(None, &["Test Root"], Validity::Now, Role::Authority) }
+        Authority::named("Test Root")
+    }
+
+    /// One that vouches for itself, by another name.
+    pub fn named(name: &str) -> Authority {
+        Authority { root: issue(None, &[name], Validity::Now, Role::Authority) }
+    }
+
+    /// One that this one vouches for.
+    pub fn below(&self, name: &str) -> Authority {
+        Authority { root: issue(Some(&self.root), &[name], Validity::Now, Role::Authority) }
     }
 
     /// A good leaf for the names; for other names it is the wrong one.
@@ -68,13 +78,34 @@ pub fn self_signed(names: &[&str]) -> Certificate {
 impl Certificate {
     /// A server with this certificate, for a sink or a dialogue.
     pub fn acceptor(&self) -> SslAcceptor {
+        self.builder().build()
+    }
+
+    /// A server that knows no TLS newer than 1.1, which RFC 8996 forbids.
+    pub fn outdated_acceptor(&self) -> SslAcceptor {
+        let mut builder = self.builder();
+        builder.clear_options(SslOptions::NO_TLSV1_1);
+        builder.set_max_proto_version(Some(SslVersion::TLS1_1)).unwrap();
+        builder.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        builder.build()
+    }
+
+    /// A server whose handshakes all fail: it has no cipher that anybody offers.
+    pub fn broken_acceptor(&self) -> SslAcceptor {
+        let mut builder = self.builder();
+        builder.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+        builder.set_cipher_list("PSK").unwrap();
+        builder.build()
+    }
+
+    fn builder(&self) -> SslAcceptorBuilder {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         builder.set_private_key(&self.key).unwrap();
         builder.set_certificate(&self.leaf).unwrap();
         for above in &self.chain {
             builder.add_extra_chain_cert(above.clone()).unwrap();
         }
-        builder.build()
+        builder
     }
 
     /// Writes `NAME.pem` (leaf, then chain) and `NAME.key`.
@@ -99,6 +130,18 @@ impl Certificate {
 
     pub fn leaf(&self) -> &X509 {
         &self.leaf
+    }
+
+    /// What stands above the leaf, the root last, as far as a server sends it.
+    pub fn above(&self) -> &[X509] {
+        &self.chain
+    }
+
+    /// The same, with only so many of those above the leaf sent.
+    #[must_use]
+    pub fn sending(mut self, above: usize) -> Certificate {
+        self.chain.truncate(above);
+        self
     }
 }
 
@@ -150,7 +193,9 @@ fn issue(
     }
     let signer = issuer.map_or(&key, |above| &above.key);
     builder.sign(signer, MessageDigest::sha256()).unwrap();
-    let chain = issuer.map(|above| above.leaf.clone()).into_iter().collect();
+    let chain = issuer
+        .map(|above| std::iter::once(&above.leaf).chain(&above.chain).cloned().collect())
+        .unwrap_or_default();
     Certificate { key, leaf: builder.build(), chain }
 }
 

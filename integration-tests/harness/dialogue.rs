@@ -289,6 +289,7 @@ impl Part<'_> {
             to: Vec::new(),
             content,
             tls: self.connection.encrypted(),
+            asked_name: self.connection.asked_name(),
             connection: self.number,
         }
     }

@@ -30,16 +30,29 @@ impl Exim {
     /// The mail exchanger of `domain`, with STARTTLS. `reject@DOMAIN` is refused with 550 5.1.1, `defer@DOMAIN` with 451 4.2.1, and
     /// each other recipient of the domain gets a copy, told from others by its Envelope-to.
     pub fn start(area: &Area, domain: &str, certificate: &Certificate) -> Exim {
-        let address = area.socket();
+        let acl = format!("accept domains = {domain}");
+        Exim::with(area, domain, &acl, &[(area.socket(), certificate.clone())])
+    }
+
+    /// The mail exchanger of all domains, at several addresses with a certificate each. What came to which is told by its Received
+    /// field. The mailbox is one.
+    pub fn of_all_domains(area: &Area, doors: &[(SocketAddr, Certificate)]) -> Exim {
+        Exim::with(area, "all.test", "accept", doors)
+    }
+
+    fn with(area: &Area, domain: &str, acl: &str, doors: &[(SocketAddr, Certificate)]) -> Exim {
+        let address = doors[0].0;
         let name = format!("exim-{}", address.ip());
         let folder = area.folder(&name);
         let mailbox = Maildir::new(folder.join("mail"));
         fs::create_dir_all(folder.join("spool/log")).unwrap();
-        let (chain, key) = certificate.write(area, &name);
-        run(command("chown").arg("-R").arg("nobody").arg(folder.join("spool")).arg(&key));
+        for (door, certificate) in doors {
+            let (_, key) = certificate.write(area, &format!("{name}/{}", door.ip()));
+            run(command("chown").arg("-R").arg("nobody").arg(folder.join("spool")).arg(&key));
+        }
         let program = find(PROGRAM).unwrap();
         let config = folder.join("exim.conf");
-        let text = configuration(&program, &folder, domain, address, (&chain, &key));
+        let text = configuration(&program, &folder, domain, acl, doors);
         fs::write(&config, text).unwrap();
         let accounts = mounts::with_accounts(&folder, &[("Debian-exim", NOBODY)]);
         let mut exim = mounts::command_with(&accounts, &program);
@@ -66,11 +79,13 @@ fn configuration(
     program: &Path,
     folder: &Path,
     domain: &str,
-    address: SocketAddr,
-    (chain, key): (&Path, &Path),
+    acl: &str,
+    doors: &[(SocketAddr, Certificate)],
 ) -> String {
     let (program, folder) = (program.display(), folder.display());
-    let (chain, key, ip, port) = (chain.display(), key.display(), address.ip(), address.port());
+    let port = doors[0].0.port();
+    let addresses: Vec<String> = doors.iter().map(|(door, _)| door.ip().to_string()).collect();
+    let addresses = addresses.join(" ; ");
     format!(
         "exim_path = {program}
 deliver_drop_privilege = true
@@ -79,11 +94,12 @@ primary_hostname = mx.{domain}
 spool_directory = {folder}/spool
 log_file_path = {folder}/spool/log/%s
 pid_file_path = {folder}/spool/pid
-local_interfaces = {ip}
+local_interfaces = <; {addresses}
 daemon_smtp_ports = {port}
 tls_advertise_hosts = *
-tls_certificate = {chain}
-tls_privatekey = {key}
+tls_certificate = {folder}/$received_ip_address.pem
+tls_privatekey = {folder}/$received_ip_address.key
+received_header_text = Received: by $received_ip_address with $received_protocol id $message_exim_id
 dsn_advertise_hosts = *
 message_size_limit = 100M
 rfc1413_query_timeout = 0s
@@ -94,7 +110,7 @@ recipient:
     message = 5.1.1 no such user
   defer local_parts = defer
     message = 4.2.1 try later
-  accept domains = {domain}
+  {acl}
   deny message = 5.7.1 no relay
 begin routers
 box:

@@ -27,6 +27,11 @@ impl Maildir {
         files(&self.new_mail()).iter().map(|file| with_crlf(&fs::read(file).unwrap())).collect()
     }
 
+    /// Where the messages lie.
+    pub fn files(&self) -> Vec<PathBuf> {
+        files(&self.new_mail())
+    }
+
     /// Waits until that many messages are there.
     pub fn wait_for(&self, count: usize, deadline: Duration) -> Vec<Vec<u8>> {
         let what = format!("{count} messages are in the maildir");

@@ -15,6 +15,15 @@ pub const PROGRAM: &str = "postfix";
 /// Header fields Postfix puts on top of what it got.
 pub const ADDED: [&str; 4] = ["Return-Path", "X-Original-To", "Delivered-To", "Received"];
 
+/// One door of a Postfix.
+pub struct Door {
+    pub address: SocketAddr,
+    /// As it calls itself in the Received field of what comes through it.
+    pub name: String,
+    /// `None`: STARTTLS is not offered.
+    pub certificate: Option<Certificate>,
+}
+
 pub struct Postfix {
     address: SocketAddr,
     folder: PathBuf,
@@ -26,7 +35,23 @@ impl Postfix {
     /// The mail exchanger of `domain`, with STARTTLS. `reject@DOMAIN` is refused with 550 5.1.1, `defer@DOMAIN` with 450 4.2.1,
     /// and any other user of the domain has a mailbox.
     pub fn start(area: &Area, domain: &str, certificate: &Certificate) -> Postfix {
-        let address = area.socket();
+        let name = format!("mx.{domain}");
+        let certificate = Some(certificate.clone());
+        let access = format!(
+            "check_recipient_access inline:{{ {{reject@{domain} = 550 5.1.1 no such user}}, \
+             {{defer@{domain} = 450 4.2.1 try later}} }}, "
+        );
+        let door = Door { address: area.socket(), name, certificate };
+        Postfix::with_doors(area, domain, &access, &[door])
+    }
+
+    /// The mail exchanger of all domains, behind several doors. The mailbox is one.
+    pub fn of_all_domains(area: &Area, doors: &[Door]) -> Postfix {
+        Postfix::with_doors(area, "static:all", "", doors)
+    }
+
+    fn with_doors(area: &Area, domains: &str, access: &str, doors: &[Door]) -> Postfix {
+        let address = doors[0].address;
         let name = format!("postfix-{}", address.ip());
         let folder = area.folder(&name);
         for part in ["q", "data", "mail"] {
@@ -35,9 +60,10 @@ impl Postfix {
         run(command("chown").arg("postfix").arg(folder.join("data")));
         run(command("chown").arg("nobody").arg(folder.join("mail")));
         let mailbox = Maildir::new(folder.join("mail/box"));
-        let (chain, key) = certificate.write(area, &name);
-        fs::write(folder.join("main.cf"), main_cf(&folder, domain, &chain, &key)).unwrap();
-        fs::write(folder.join("master.cf"), master_cf(address)).unwrap();
+        fs::write(folder.join("main.cf"), main_cf(&folder, &doors[0].name, domains, access))
+            .unwrap();
+        let services = doors.iter().map(|door| service(area, door)).collect::<String>();
+        fs::write(folder.join("master.cf"), master_cf(&services)).unwrap();
         let mut postfix = command(PROGRAM);
         let mut process =
             Process::start(area, &name, postfix.arg("-c").arg(&folder).arg("start-fg"));
@@ -54,6 +80,19 @@ impl Postfix {
     pub fn log(&self) -> String {
         self.process.log()
     }
+
+    /// How often MAIL was said at the door of this name, in connections that have ended.
+    pub fn mails(&self, door: &str) -> usize {
+        let smtpd = format!(" {door}/smtpd[");
+        let log = self.log();
+        let ended = log.lines().filter(|l| l.contains(&smtpd) && l.contains(" disconnect from "));
+        let said = ended.filter_map(|line| line.split_once(" mail=")).filter_map(|(_, counts)| {
+            // `1`, or `1/2` where one of two was refused.
+            let counts = counts.split(' ').next()?;
+            counts.rsplit('/').next()?.parse::<usize>().ok()
+        });
+        said.sum()
+    }
 }
 
 impl Drop for Postfix {
@@ -64,30 +103,28 @@ impl Drop for Postfix {
     }
 }
 
-fn main_cf(folder: &Path, domain: &str, chain: &Path, key: &Path) -> String {
-    let (folder, chain, key) = (folder.display(), chain.display(), key.display());
+fn main_cf(folder: &Path, name: &str, domains: &str, access: &str) -> String {
+    let folder = folder.display();
     format!(
         "compatibility_level = 3.6
 queue_directory = {folder}/q
 data_directory = {folder}/data
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = mx.{domain}
+myhostname = {name}
 inet_interfaces = loopback-only
 mydestination =
 alias_maps =
 local_header_rewrite_clients =
 message_size_limit = 0
 virtual_mailbox_limit = 0
-virtual_mailbox_domains = {domain}
+virtual_mailbox_domains = {domains}
 virtual_mailbox_base = {folder}/mail
 virtual_mailbox_maps = static:box/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
-smtpd_tls_security_level = may
-smtpd_tls_chain_files = {key}, {chain}
 smtpd_tls_loglevel = 1
-smtpd_recipient_restrictions = check_recipient_access inline:{{ {{reject@{domain} = 550 5.1.1 no such user}}, {{defer@{domain} = 450 4.2.1 try later}} }}, permit_mynetworks, reject
+smtpd_recipient_restrictions = {access}permit_mynetworks, reject
 mynetworks = 127.0.0.0/8
 smtpd_client_connection_count_limit = 0
 anvil_status_update_time = 1h
@@ -96,9 +133,21 @@ maillog_file = /dev/stdout
     )
 }
 
+/// The line of a door, with what is its own.
+fn service(area: &Area, Door { address, name, certificate }: &Door) -> String {
+    let tls = certificate.as_ref().map(|certificate| {
+        let (chain, key) = certificate.write(area, &format!("postfix-{}", address.ip()));
+        let files = format!("smtpd_tls_chain_files={},{}", key.display(), chain.display());
+        format!("  -o smtpd_tls_security_level=may -o {files}\n")
+    });
+    let tls = tls.unwrap_or_default();
+    format!("{address} inet n - n - - smtpd\n  -o myhostname={name} -o syslog_name={name}\n{tls}")
+}
+
 /// Debian's own file runs its services in a chroot, which would need a populated queue directory.
-pub fn master_cf(address: SocketAddr) -> String {
-    let mut text = format!("{address} inet n - n - - smtpd\n");
+/// `listeners` are the lines of the services that others connect to.
+pub fn master_cf(listeners: &str) -> String {
+    let mut text = listeners.to_owned();
     for (service, options) in [
         ("pickup", "unix n - n 60 1"),
         ("cleanup", "unix n - n - 0"),

@@ -27,6 +27,8 @@ pub struct Transaction {
     pub content: Vec<u8>,
     /// TLS version, when encrypted.
     pub tls: Option<String>,
+    /// The name asked for in the handshake.
+    pub asked_name: Option<String>,
     /// Which connection to this sink it came over, counted from 1.
     pub connection: usize,
 }
@@ -61,6 +63,8 @@ type Answer = dyn Fn(Moment, &str) -> Option<String> + Send + Sync;
 pub struct Manners {
     /// EHLO keywords besides STARTTLS.
     pub keywords: Vec<&'static str>,
+    /// Those shown only within TLS, REQUIRETLS for instance (RFC 8689 §2).
+    pub secured_keywords: Vec<&'static str>,
     /// STARTTLS is offered when set.
     pub tls: Option<SslAcceptor>,
     /// BDAT is known; whether CHUNKING is offered is said by the keywords.
@@ -72,6 +76,7 @@ impl Default for Manners {
     fn default() -> Manners {
         Manners {
             keywords: vec!["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 0"],
+            secured_keywords: Vec::new(),
             tls: None,
             bdat: false,
             answer: Box::new(|_, _| None),
@@ -325,8 +330,15 @@ impl Session<'_> {
         to: Vec<String>,
         content: Vec<u8>,
     ) -> io::Result<()> {
-        let (helo, tls) = (helo.to_owned(), self.connection.encrypted());
-        let transaction = Transaction { helo, from, to, content, tls, connection: self.number };
+        let transaction = Transaction {
+            helo: helo.to_owned(),
+            from,
+            to,
+            content,
+            tls: self.connection.encrypted(),
+            asked_name: self.connection.asked_name(),
+            connection: self.number,
+        };
         let text = transaction.text();
         match (self.manners.answer)(Moment::Dot, &text) {
             Some(other) if !other.starts_with('2') => self.connection.write_line(&other),
@@ -346,10 +358,14 @@ impl Session<'_> {
     }
 
     fn capabilities(&self) -> String {
-        let starttls = self.manners.tls.is_some() && self.connection.encrypted().is_none();
+        let secured = self.connection.encrypted().is_some();
         let mut lines = vec!["sink.test"];
         lines.extend(&self.manners.keywords);
-        lines.extend(starttls.then_some("STARTTLS"));
+        if secured {
+            lines.extend(&self.manners.secured_keywords);
+        } else {
+            lines.extend(self.manners.tls.as_ref().map(|_| "STARTTLS"));
+        }
         let last = lines.len() - 1;
         let numbered = lines
             .iter()
