@@ -1,0 +1,32 @@
+//! A policy that is announced and cannot be had is none (RFC 8461 §5.1): each of these domains has an exchanger without TLS, which an
+//! enforced policy would not let have the message.
+
+use crate::policy::Served::*;
+use crate::row::{Row, signed, unsigned};
+use crate::server::Server::Plain;
+
+#[rustfmt::skip] // a row is a sentence
+pub fn rows() -> Vec<Row> {
+    let none = |name, served| {
+        unsigned(name).at(Plain).sts("enforce").served(served).delivered("none", "none")
+    };
+    vec![
+        none("policy-not-found", NotFound),
+        // RFC 8461 §3.3: redirects are not followed.
+        none("policy-redirected", Redirected),
+        none("policy-as-html", AsHtml),
+        none("policy-host-expired", ExpiredCertificate),
+        none("policy-host-wrong-name", WrongName),
+        none("policy-host-self-signed", SelfSigned),
+        none("policy-oversized", Oversized),
+        none("policy-malformed", Malformed),
+        none("policy-host-down", Down),
+        none("policy-host-nowhere", Nowhere),
+        // RFC 8461 §8.2: the host may be somebody else's.
+        unsigned("policy-host-alias").at(Plain).sts("enforce").served(ByAlias)
+            .deferred("4.7.4", "MTA-STS"),
+        // A policy host needs no signatures, and where they are wrong it has no address.
+        signed("policy-host-bogus").at(Plain).sts("enforce").bogus("mta-sts", "A")
+            .delivered("dnssec", "none"),
+    ]
+}
