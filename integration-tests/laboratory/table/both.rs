@@ -34,7 +34,7 @@ pub fn rows() -> Vec<Row> {
             .deferred("4.7.5", "DANE"),
         signed("mismatch-mode-none").at(Good).tlsa("3 1 1", Another).sts("none")
             .deferred("4.7.5", "DANE"),
-        signed("no-tls-both").at(Plain).tlsa("3 1 1", Another).sts("enforce").deferred("4.7.4", ""),
+        signed("no-tls-both").at(Plain).tlsa("3 1 1", Another).sts("enforce").deferred("4.7.4", "DANE"),
         // Unusable records leave it to the policy.
         signed("unusable-enforce").at(Good).tlsa("1 1 1", Another).sts("enforce")
             .delivered("dnssec", "authenticated"),

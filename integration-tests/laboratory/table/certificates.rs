@@ -34,8 +34,9 @@ pub fn rows() -> Vec<Row> {
         signed("ee-names-the-issuer").at(Private).tlsa("3 1 1", Issuer).deferred("4.7.5", "DANE"),
         // RFC 7672 §2.2: no TLS, no delivery.
         signed("ee-no-tls").at(Plain).tlsa("3 1 1", Another).deferred("4.7.4", "DANE"),
-        signed("ee-handshake-fails").at(Broken).tlsa("3 1 1", Leaf).deferred("4.7.", ""),
-        signed("ee-tls-too-old").at(TooOld).tlsa("3 1 1", Leaf).deferred("4.7.", ""),
+        signed("ee-starttls-refused").at(Refusing).tlsa("3 1 1", Another).deferred("4.7.4", "DANE"),
+        signed("ee-handshake-fails").at(Broken).tlsa("3 1 1", Leaf).deferred("4.7.5", "DANE"),
+        signed("ee-tls-too-old").at(TooOld).tlsa("3 1 1", Leaf).deferred("4.7.5", "DANE"),
         // RFC 7671 §9: of digests only the strongest counts, if it is well-formed.
         signed("ee-strongest-is-wrong").at(SelfSigned).tlsa("3 1 1", Leaf).tlsa("3 1 2", Another)
             .deferred("4.7.5", "DANE"),

@@ -9,7 +9,8 @@ use crate::tlsa::Of::*;
 pub fn rows() -> Vec<Row> {
     vec![
         unsigned("min-encrypted-no-tls").at(Plain).under(MinEncrypted).deferred("4.7.1", "local policy"),
-        unsigned("min-encrypted-handshake-fails").at(Broken).under(MinEncrypted).deferred("4.7.", ""),
+        unsigned("min-encrypted-handshake-fails").at(Broken).under(MinEncrypted).deferred("4.7.5", "local policy"),
+        unsigned("min-encrypted-refused").at(Refusing).under(MinEncrypted).deferred("4.7.1", "local policy"),
         unsigned("min-encrypted-self-signed").at(SelfSigned).under(MinEncrypted)
             .delivered("none", "encrypted"),
         unsigned("min-encrypted-good").at(Good).under(MinEncrypted).delivered("none", "authenticated"),
@@ -24,6 +25,8 @@ pub fn rows() -> Vec<Row> {
             .deferred("4.7.1", "local policy"),
         unsigned("min-authenticated-wrong-name").at(WrongName).under(MinAuthenticated)
             .deferred("4.7.1", "local policy"),
+        unsigned("min-authenticated-tls-old").at(TooOld).under(MinAuthenticated)
+            .deferred("4.7.5", "local policy"),
         unsigned("min-authenticated-good").at(Good).under(MinAuthenticated)
             .delivered("none", "authenticated"),
         unsigned("min-authenticated-exim").at(EximGood).under(MinAuthenticated)

@@ -18,8 +18,9 @@ pub fn rows() -> Vec<Row> {
         unsigned("mtasts-not-configured").at(Plain).sts("enforce").under(Open).delivered("none", "none"),
         // What falls short.
         unsigned("enforce-no-tls").at(Plain).sts("enforce").deferred("4.7.4", "MTA-STS"),
-        unsigned("enforce-handshake-fails").at(Broken).sts("enforce").deferred("4.7.", ""),
-        unsigned("enforce-too-old").at(TooOld).sts("enforce").deferred("4.7.", ""),
+        unsigned("enforce-starttls-refused").at(Refusing).sts("enforce").deferred("4.7.4", "MTA-STS"),
+        unsigned("enforce-handshake-fails").at(Broken).sts("enforce").deferred("4.7.5", "MTA-STS"),
+        unsigned("enforce-too-old").at(TooOld).sts("enforce").deferred("4.7.5", "MTA-STS"),
         unsigned("enforce-self-signed").at(SelfSigned).sts("enforce").deferred("4.7.5", "MTA-STS"),
         unsigned("enforce-expired").at(Expired).sts("enforce").deferred("4.7.5", "MTA-STS"),
         unsigned("enforce-wrong-name").at(WrongName).sts("enforce").deferred("4.7.5", "MTA-STS"),

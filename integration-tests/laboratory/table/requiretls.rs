@@ -14,6 +14,7 @@ pub fn rows() -> Vec<Row> {
         unsigned("required-testing").at(RequireTls).sts("testing").delivered("mtasts", "authenticated"),
         signed("required-dane").at(RequireTlsSelfSigned).tlsa("3 1 1", Leaf)
             .delivered("dnssec", "authenticated"),
+        signed("required-starttls-refused").at(Refusing).deferred("4.7.4", "REQUIRETLS"),
         signed("required-strict").at(RequireTls).under(Strict).delivered("dnssec", "authenticated"),
         // Not offered: the word of `relaxed_requiretls`.
         signed("required-relaxed").at(Good).delivered("dnssec", "authenticated"),
@@ -42,10 +43,10 @@ pub fn rows() -> Vec<Row> {
         signed("required-expired").at(RequireTlsExpired).deferred("4.7.5", "REQUIRETLS"),
         unsigned("required-testing-self-signed").at(RequireTlsSelfSigned).sts("testing")
             .deferred("4.7.5", "REQUIRETLS"),
-        signed("required-unusable").at(RequireTlsSelfSigned).tlsa("1 1 1", Leaf).deferred("4.7.5", ""),
+        signed("required-unusable").at(RequireTlsSelfSigned).tlsa("1 1 1", Leaf).deferred("4.7.5", "REQUIRETLS"),
         signed("required-mismatch").at(RequireTls).tlsa("3 1 1", Another).deferred("4.7.5", "DANE"),
-        signed("required-handshake-fails").at(Broken).deferred("4.7.", ""),
-        signed("required-too-old").at(TooOld).deferred("4.7.", ""),
+        signed("required-handshake-fails").at(Broken).deferred("4.7.5", "REQUIRETLS"),
+        signed("required-too-old").at(TooOld).deferred("4.7.5", "REQUIRETLS"),
         signed("required-no-tls-dane").at(Plain).tlsa("3 1 1", Another).deferred("4.7.4", "DANE"),
         unsigned("required-no-tls-enforce").at(Plain).sts("enforce").deferred("4.7.4", "MTA-STS"),
         unsigned("required-not-listed").at(RequireTls).sts("enforce").listing(&["mx.elsewhere.test"])
@@ -54,7 +55,7 @@ pub fn rows() -> Vec<Row> {
             .deferred("4.7.5", "TLSA"),
         signed("required-bogus").at(RequireTls).bogus("", "MX").deferred("4.4.3", ""),
         unsigned("required-policy-not-found").at(RequireTls).sts("enforce").served(Served::NotFound)
-            .deferred("4.", ""),
+            .deferred("4.4.3", "MTA-STS"),
         signed("required-next-repairable").at(Plain).at(RequireTlsSelfSigned).deferred("4.7.5", "REQUIRETLS"),
         signed("required-next").at(RequireTlsSelfSigned).at(RequireTls)
             .delivered("dnssec", "authenticated"),

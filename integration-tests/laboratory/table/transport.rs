@@ -35,7 +35,7 @@ pub fn rows() -> Vec<Row> {
         signed("dnssec-not-configured").at(Good).under(Open).delivered("none", "authenticated"),
         // Falsified and expired are not the same as not signed.
         signed("bogus-list").at(Good).bogus("", "MX").deferred("4.4.3", ""),
-        signed("bogus-address").at(Good).bogus("mx1", "A").deferred("4.4.", ""),
+        signed("bogus-address").at(Good).bogus("mx1", "A").deferred("4.4.4", ""),
         row("stale-signatures", Zone::Expired).at(Good).deferred("4.4.3", ""),
         signed("bogus-list-and-no-policies").at(Good).bogus("", "MX").under(Open).deferred("4.4.3", ""),
         signed("next-of-bogus-address").at(Plain).at(Good).bogus("mx1", "A")

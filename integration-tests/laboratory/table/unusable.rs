@@ -20,7 +20,7 @@ pub fn rows() -> Vec<Row> {
             .delivered("dnssec", "encrypted"),
         signed("usage-0-exim").at(EximSelfSigned).tlsa("0 0 1", Another).delivered("dnssec", "encrypted"),
         signed("usage-0-no-tls").at(Plain).tlsa("0 0 1", Another).deferred("4.7.4", "DANE"),
-        signed("usage-1-handshake-fails").at(Broken).tlsa("1 1 1", Leaf).deferred("4.7.", ""),
+        signed("usage-1-handshake-fails").at(Broken).tlsa("1 1 1", Leaf).deferred("4.7.5", "DANE"),
         // One usable record, and it is about that one.
         signed("usage-1-and-wrong").at(SelfSigned).tlsa("1 1 1", Leaf).tlsa("3 1 1", Another)
             .deferred("4.7.5", "DANE"),
