@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 pub struct Relay {
     pub daemon: Daemon,
     listeners: BTreeMap<Stance, SocketAddr>,
+    /// Held by who probes: the daemon bounds how many may do so at once.
+    probing: Mutex<()>,
 }
 
 impl Relay {
@@ -35,7 +38,8 @@ impl Relay {
         let (chain, key) = self_signed(&["mx.sender.test"]).write(area, "listener");
         let place = (area.path(), port, resolver);
         let text = stance::configuration(place, &listeners, [roots, &chain, &key]);
-        Relay { daemon: Daemon::start(area, &text), listeners }
+        let daemon = Daemon::start(area, &text);
+        Relay { daemon, listeners, probing: Mutex::new(()) }
     }
 
     /// Hands a message over by SMTP within TLS. It is marked with `X-Test-Id: MARK`.
@@ -92,6 +96,22 @@ impl Relay {
         found.unwrap()
     }
 
+    /// What a probe of the domain says would come of a message, as an outcome.
+    pub fn probe(&self, stance: Stance, domain: &str) -> Outcome {
+        let _turn = self.probing.lock().unwrap();
+        let params = json!({ "domain": domain, "target": stance.target() });
+        let answer = self.daemon.operator().call("probe", params).unwrap();
+        let findings = answer.notifications.into_iter().map(|mut told| told["item"].take());
+        let mut verdicts =
+            findings.filter_map(|mut finding| finding.get_mut("verdict").map(Value::take));
+        let verdict = verdicts.next().unwrap_or_else(|| panic!("no verdict: {:?}", answer.result));
+        let word = match verdict["end"].as_str() {
+            Some("session") => "delivered",
+            other => other.unwrap_or_default(),
+        };
+        Outcome::from_parts(word, &verdict["failure"], &verdict["facts"])
+    }
+
     /// What the daemon logged of sessions with exchangers of the domain.
     pub fn sessions(&self, domain: &str) -> Vec<String> {
         let log = self.daemon.log();
@@ -119,15 +139,20 @@ impl Outcome {
             .as_object()
             .and_then(|outcome| outcome.iter().next())
             .unwrap_or_else(|| panic!("no outcome: {event}"));
+        Outcome::from_parts(word, detail, &event["facts"])
+    }
+
+    /// `detail` is a receipt or a failure, `facts` are those of the session.
+    fn from_parts(word: &str, detail: &Value, facts: &Value) -> Outcome {
         let digits = detail["status"].as_array().into_iter().flatten();
         let digits: Vec<String> = digits.map(Value::to_string).collect();
         let said = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Outcome {
-            word: word.clone(),
+            word: word.to_owned(),
             status: digits.join("."),
             text: said(&detail["text"]),
-            mx: said(&event["facts"]["mx_level"]),
-            tls: said(&event["facts"]["tls_level"]),
+            mx: said(&facts["mx_level"]),
+            tls: said(&facts["tls_level"]),
         }
     }
 }

@@ -52,6 +52,11 @@ impl Stance {
         format!("{self:?}").to_ascii_lowercase()
     }
 
+    /// Of its `target.remote`.
+    pub fn target(self) -> String {
+        format!("to_{}", self.name())
+    }
+
     fn mx_auth(self, port: u16) -> String {
         let mtasts = format!(
             "mtasts {{\n            fs_dir sts-{}\n            https_port {port}\n        }}",

@@ -14,9 +14,10 @@ const STORED: Duration = Duration::from_secs(20);
 
 /// Sends the row's message and compares. The error says all that is different.
 pub fn judge(laboratory: &Laboratory, row: &Row) -> Result<(), String> {
+    let relay = &laboratory.relay;
     let recipient = row.recipient();
-    laboratory.relay.send(row.stance, row.wish, &recipient, row.name)?;
-    let came = laboratory.relay.outcome(&recipient, 1);
+    relay.send(row.stance, row.wish, &recipient, row.name)?;
+    let came = relay.outcome(&recipient, 1);
     let mut faults = String::new();
     if let Some(fault) = compare(&row.expect, &came) {
         let _ = writeln!(faults, "{fault}");
@@ -30,11 +31,17 @@ pub fn judge(laboratory: &Laboratory, row: &Row) -> Result<(), String> {
     if !is_where_it_belongs(row, &arrivals) {
         let _ = writeln!(faults, "it came to {arrivals:?}");
     }
+    // A probe speaks for a message that says nothing of its own.
+    if row.wish == Wish::Unsaid
+        && let Some(fault) = compare(&row.expect, &relay.probe(row.stance, &row.domain()))
+    {
+        let _ = writeln!(faults, "by a probe {fault}");
+    }
     if faults.is_empty() {
         return Ok(());
     }
     let _ = writeln!(faults, "{}: expected {:?}", row.domain(), row.expect);
-    for session in laboratory.relay.sessions(&row.domain()) {
+    for session in relay.sessions(&row.domain()) {
         let _ = writeln!(faults, "{session}");
     }
     Err(faults)
