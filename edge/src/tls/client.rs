@@ -10,6 +10,7 @@ use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
     Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
+    SslVersion,
 };
 use openssl::x509::X509;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -161,6 +162,10 @@ impl ClientTls {
     fn facts<S>(&self, tls: &TlsStream<S>, host: Reference<'_>, asked: Asked) -> TlsFacts {
         let ssl = tls.ssl();
         let pkix = match (host, asked) {
+            // RFC 8996 §2 and §3: TLS below 1.2 keeps nobody out who is in the middle.
+            _ if !matches!(ssl.version2(), Some(SslVersion::TLS1_2 | SslVersion::TLS1_3)) => {
+                Err(verdict::other(&format!("{} is too old to prove anything", ssl.version_str())))
+            }
             (Reference::None, _) => Err(verdict::other("an address has no name to prove")),
             (_, Asked::Pkix | Asked::DaneInVain) => verdict::of_handshake(ssl),
             (Reference::Name(host), Asked::Dane) => self.0.roots.judge(ssl, host),

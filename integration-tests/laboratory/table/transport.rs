@@ -18,7 +18,7 @@ pub fn rows() -> Vec<Row> {
         unsigned("exim-good").at(EximGood).delivered("none", "authenticated"),
         unsigned("exim-self-signed").at(EximSelfSigned).delivered("none", "encrypted"),
         // RFC 7435 §3: where nothing is demanded old TLS is better than none.
-        unsigned("tls-old").at(TooOld).delivered("none", "authenticated"),
+        unsigned("tls-old").at(TooOld).delivered("none", "encrypted"),
         // A handshake that fails, and STARTTLS that is refused, leave the message in the clear where nothing demands more.
         unsigned("handshake-fails").at(Broken).delivered("none", "none"),
         unsigned("starttls-refused").at(Refusing).delivered("none", "none"),
