@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::session::{Opened, Session, Timeouts};
-use posthaste_edge::tls::{ClientTls, Demand};
+use posthaste_edge::tls::{ClientTls, Demand, Reference};
 use posthaste_mail::envelope::{EnvelopeId, TlsWish};
 use posthaste_mail::outcome::{Remote, SessionFacts};
 use posthaste_mail::policy::proof::{Channel, Proof};
@@ -61,7 +61,7 @@ pub async fn idle(now: Timestamp) -> (Box<Idle>, Peer) {
         our_name: "we.test",
         starttls: StartTls::IfOffered,
         tls: &tls,
-        host: None,
+        host: Reference::None,
         demand: Demand::Opportunistic,
         timeouts: Timeouts {
             greeting: PATIENCE,

@@ -1,10 +1,11 @@
-//! One TCP connection to one address, from the right local address, within its time.
+//! One connection to one address, by TCP from the right local address, or to a Unix socket, within its time.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// `local_ip`: at most one address a family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +73,14 @@ pub async fn dial(
     Ok(stream)
 }
 
+/// A socket that is not there, or not for us, is a server that is not there: nobody knows here who was to make it.
+pub async fn dial_unix(path: &Path, limit: Duration) -> Result<UnixStream, DialError> {
+    tokio::time::timeout(limit, UnixStream::connect(path))
+        .await
+        .map_err(|_| DialError::TimedOut)?
+        .map_err(|e| if is_want(&e) { DialError::Local(e) } else { DialError::Peer(e) })
+}
+
 fn is_local(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
     matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory | PermissionDenied)
@@ -97,6 +106,13 @@ mod tests {
         assert_eq!(v4.for_peer(peer("192.0.2.9")), Ok(Some(peer("192.0.2.1"))));
         assert_eq!(v4.for_peer(peer("2001:db8::9")), Err(NoLocalAddress));
         assert_eq!(LocalAddresses::default().for_peer(peer("2001:db8::9")), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_that_is_not_there_is_a_server_that_is_not_there() {
+        let nowhere = Path::new("/nonexistent/lmtp.sock");
+        let end = dial_unix(nowhere, Duration::from_secs(5)).await;
+        assert!(matches!(end, Err(DialError::Peer(_))));
     }
 
     #[tokio::test]

@@ -11,14 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::outcome::{Cause, Failure, Stage, one_line};
 use posthaste_mail::wire::capabilities::Capabilities;
+use posthaste_mail::wire::client::auth::{AuthStep, Exchange, Login};
 use posthaste_mail::wire::client::flow::Flow;
 use posthaste_mail::wire::client::opening::{
     Dialect, Opening, OpeningError, OpeningStep, StartTls,
@@ -29,7 +28,8 @@ use posthaste_mail::wire::reply::{Reply, ReplyParser};
 
 use crate::body::Body;
 use crate::fault;
-use crate::tls::{ClientTls, Demand, TlsFacts, TlsStream};
+use crate::socket::Connection;
+use crate::tls::{ClientTls, Demand, Reference, TlsFacts, TlsStream};
 use crate::whereabouts::Whereabouts;
 
 pub use listener::Listener;
@@ -67,16 +67,16 @@ const REPLY_PIECE: usize = 4096;
 /// What carries the session.
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Connection),
+    Tls(Box<TlsStream<Connection>>),
     /// Between the two, while the handshake owns the connection.
     Gone,
 }
 
 impl Stream {
-    fn tcp(&self) -> Option<&TcpStream> {
+    fn connection(&self) -> Option<&Connection> {
         match self {
-            Stream::Plain(tcp) => Some(tcp),
+            Stream::Plain(plain) => Some(plain),
             Stream::Tls(tls) => Some(tls.get_ref()),
             Stream::Gone => None,
         }
@@ -85,7 +85,7 @@ impl Stream {
     /// Appends what is there, as far as room was reserved.
     async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Stream::Plain(tcp) => tcp.read_buf(buffer).await,
+            Stream::Plain(plain) => plain.read_buf(buffer).await,
             Stream::Tls(tls) => tls.read_buf(buffer).await,
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -93,7 +93,7 @@ impl Stream {
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Plain(tcp) => tcp.write(bytes).await,
+            Stream::Plain(plain) => plain.write(bytes).await,
             Stream::Tls(tls) => tls.write(bytes).await,
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -101,7 +101,7 @@ impl Stream {
 
     async fn flush(&mut self) -> io::Result<()> {
         match self {
-            Stream::Plain(tcp) => tcp.flush().await,
+            Stream::Plain(plain) => plain.flush().await,
             Stream::Tls(tls) => tls.flush().await,
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -115,8 +115,8 @@ pub struct Opened<'a> {
     pub our_name: &'a str,
     pub starttls: StartTls,
     pub tls: &'a ClientTls,
-    /// Name for SNI and certificate.
-    pub host: Option<&'a Domain>,
+    /// Whom the certificate has to name.
+    pub host: Reference<'a>,
     /// What is going to be asked of the certificate.
     pub demand: Demand<'a>,
     pub timeouts: Timeouts,
@@ -148,9 +148,9 @@ pub struct Session {
 
 impl Session {
     /// Greeting, EHLO, STARTTLS when wanted and offered, EHLO again.
-    pub async fn open(stream: TcpStream, how: Opened<'_>) -> Result<Session, Failure> {
+    pub async fn open(stream: impl Into<Connection>, how: Opened<'_>) -> Result<Session, Failure> {
         let mut session = Session {
-            stream: Stream::Plain(stream),
+            stream: Stream::Plain(stream.into()),
             parser: ReplyParser::default(),
             unread: Vec::new(),
             early: None,
@@ -194,6 +194,18 @@ impl Session {
         }
     }
 
+    /// AUTH, once the session stands. Whether it is one for credentials is for the caller to know. After a failure it is good for QUIT.
+    pub async fn log_in(&mut self, login: &Login) -> Result<(), Failure> {
+        let mut exchange = Exchange::new(login, &self.capabilities.auth)?;
+        loop {
+            match exchange.step() {
+                AuthStep::Write(bytes) => self.write(&bytes, Stage::Auth).await?,
+                AuthStep::Await => exchange.reply(&self.reply(Stage::Auth).await?)?,
+                AuthStep::Done => return Ok(()),
+            }
+        }
+    }
+
     /// The attempt does not wait for a farewell that a peer may draw out.
     fn opening_failed(mut self, error: OpeningError) -> Failure {
         self.whereabouts = None;
@@ -209,11 +221,11 @@ impl Session {
             let text = "the server sent data between its answer to STARTTLS and the handshake";
             return Err(Failure::new(Cause::Injected, text));
         }
-        let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+        let Stream::Plain(plain) = std::mem::replace(&mut self.stream, Stream::Gone) else {
             return Err(Failure::new(Cause::Internal, "TLS is on already"));
         };
         let limit = self.timeouts.command;
-        let handshake = how.tls.handshake(tcp, how.host, how.demand);
+        let handshake = how.tls.handshake(plain, how.host, how.demand);
         match timeout(limit, handshake).await {
             Err(_) => Err(timed_out(Stage::StartTls, limit)),
             Ok(Err(e)) if e.local => Err(Failure::new(Cause::Internal, format!("TLS: {e}"))),
@@ -270,7 +282,7 @@ impl Session {
 
     /// Our own end.
     pub fn local_address(&self) -> Option<IpAddr> {
-        Some(self.stream.tcp()?.local_addr().ok()?.ip())
+        Some(self.stream.connection()?.local_address()?.ip())
     }
 
     /// One transaction. `before_dot` is told which recipients (by place) are about to be handed over, and the final dot waits for it;
@@ -411,13 +423,10 @@ impl Session {
     }
 
     fn poll_disturbed(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(tcp) = self.stream.tcp().filter(|_| self.unread.is_empty()) else {
-            return Poll::Ready(());
-        };
-        let mut octet = [0; 1];
-        let mut buffer = ReadBuf::new(&mut octet);
-        // Octets, the end and a broken line are all the same here.
-        tcp.poll_peek(context, &mut buffer).map(drop)
+        match self.stream.connection().filter(|_| self.unread.is_empty()) {
+            Some(connection) => connection.poll_disturbed(context),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Another transaction may begin without RSET: the peer waits for us, and no MAIL was left open.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 /// Connections that wait to be accepted.
@@ -113,6 +114,50 @@ impl Connection {
                 Some(Credentials { uid: found.uid(), gid: found.gid() })
             }
         }
+    }
+
+    /// Our own end, if it has an address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Connection::Tcp(stream) => stream.local_addr().ok(),
+            Connection::Unix(_) => None,
+        }
+    }
+
+    /// Ready when there is something to read, or the other end is gone. Nothing is read.
+    pub fn poll_disturbed(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut octet = [0; 1];
+        match self {
+            // Octets, the end and a broken line are all the same here.
+            Connection::Tcp(stream) => {
+                stream.poll_peek(context, &mut ReadBuf::new(&mut octet)).map(drop)
+            }
+            Connection::Unix(stream) => loop {
+                if stream.poll_read_ready(context).is_pending() {
+                    return Poll::Pending;
+                }
+                let peek = || {
+                    rustix::net::recv(stream, &mut octet, RecvFlags::PEEK).map_err(io::Error::from)
+                };
+                match stream.try_io(Interest::READABLE, peek) {
+                    // It was not ready after all; now the runtime knows.
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(_) | Err(_) => return Poll::Ready(()),
+                }
+            },
+        }
+    }
+}
+
+impl From<TcpStream> for Connection {
+    fn from(stream: TcpStream) -> Connection {
+        Connection::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Connection {
+    fn from(stream: UnixStream) -> Connection {
+        Connection::Unix(stream)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use posthaste_mail::outcome::Outcome;
@@ -105,7 +105,7 @@ impl Sending {
             our_name: "client.test",
             starttls: StartTls::Skip,
             tls: &ClientTls::new(&[]).unwrap(),
-            host: None,
+            host: Reference::None,
             demand: Demand::Opportunistic,
             timeouts: self.timeouts,
             listener: self.listener,
@@ -441,3 +441,5 @@ async fn what_was_said_before_the_dot_is_no_answer_to_it() {
     assert_eq!(causes(&ending), [Cause::Protocol(Stage::Content)]);
     assert!(!has_end(&heard), "the final dot was sent");
 }
+
+mod ways;

@@ -178,7 +178,7 @@ impl Caller {
             our_name: &network.our_name,
             starttls,
             tls: &network.tls,
-            host: candidate.map(|c| &c.host),
+            host: candidate.map(|c| &c.host).into(),
             demand: demand(requirement),
             timeouts: network.timeouts,
             listener: recording.clone(),

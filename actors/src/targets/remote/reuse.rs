@@ -66,7 +66,7 @@ fn channel(session: &Session, requirement: &Requirement) -> Channel {
         return match session.starttls() {
             // `target.remote` leaves STARTTLS out only where it has failed.
             StartTls::Skip => Channel::ClearAfterFailure,
-            StartTls::IfOffered => Channel::Clear,
+            StartTls::IfOffered | StartTls::AtOnce => Channel::Clear,
         };
     };
     let verdict = match &tls.dane {

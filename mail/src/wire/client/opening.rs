@@ -12,12 +12,15 @@ pub enum Dialect {
     Lmtp,
 }
 
-/// Whether STARTTLS is to be used when it is offered.
+/// How a session comes to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartTls {
-    /// Never: TLS is on already, or has failed at this address before.
+    /// Not at all: it is not wanted, or has failed at this address before.
     Skip,
+    /// By STARTTLS.
     IfOffered,
+    /// Before the greeting (RFC 8314 §3.3). STARTTLS is not said inside of it, whatever is offered.
+    AtOnce,
 }
 
 /// What the driver has to do next.
@@ -70,7 +73,10 @@ impl Opening {
             name: name.to_string(),
             starttls,
             secured: false,
-            state: State::Greeting,
+            state: match starttls {
+                StartTls::Skip | StartTls::IfOffered => State::Greeting,
+                StartTls::AtOnce => State::Handshake,
+            },
             capabilities: Capabilities::default(),
         }
     }
@@ -155,7 +161,10 @@ impl Opening {
     pub fn secured(&mut self) {
         self.secured = true;
         self.capabilities = Capabilities::default();
-        self.state = State::SayHello;
+        self.state = match self.starttls {
+            StartTls::AtOnce => State::Greeting,
+            StartTls::Skip | StartTls::IfOffered => State::SayHello,
+        };
     }
 
     /// What the server announced last.
@@ -214,6 +223,19 @@ mod tests {
         assert_eq!(said, "EHLO me.test\r\nSTARTTLS\r\n[tls]EHLO me.test\r\n");
         let caps = caps.unwrap();
         assert!(caps.dsn && caps.size.is_none()); // SIZE was said before TLS: forgotten
+    }
+
+    #[test]
+    fn tls_before_the_greeting_is_tls_once() {
+        let server = ["220 mx", "250-mx\r\n250-STARTTLS\r\n250 DSN"];
+        let (said, caps) = play(Dialect::Smtp, StartTls::AtOnce, &server);
+        assert_eq!(said, "[tls]EHLO me.test\r\n"); // RFC 3207 §4.2: no TLS inside of TLS
+        assert!(caps.unwrap().dsn);
+        let (said, end) = play(Dialect::Lmtp, StartTls::AtOnce, &["554 no"]);
+        assert_eq!((said.as_str(), code(end)), ("[tls]", 554));
+        // Nor HELO, which would hide what is offered.
+        let (said, end) = play(Dialect::Smtp, StartTls::AtOnce, &["220 mx", "502 what"]);
+        assert_eq!((said.as_str(), code(end)), ("[tls]EHLO me.test\r\n", 502));
     }
 
     #[test]
