@@ -110,6 +110,16 @@ const ENDS: &[Trial] = &[
         2,
         1,
     ),
+    // And the server may insist: that is about TLS, and not about the mail.
+    trial(
+        "handshake-530",
+        Handshake,
+        "! close\n! connection\nS: 220 mx\nC: EHLO*\nS: 250-mx\nS: 250 STARTTLS\nC: MAIL*\n\
+         S: 530 5.7.0 Must issue a STARTTLS command first\nC? QUIT\n! close",
+        "deferred 4.7.5",
+        3,
+        1,
+    ),
     trial("secured-close", Secured, "! close", "deferred 4.4.2", 2, 1),
     trial("mail-close", Mail, "! close", "deferred 4.4.2", 2, 1),
     trial("mail-half", Mail, "B: 250 2.1.0 o\n! close", "deferred 4.4.2", 2, 1),

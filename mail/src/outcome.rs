@@ -300,6 +300,13 @@ pub struct SessionFacts {
     pub reused: bool,
 }
 
+impl SessionFacts {
+    /// In the clear, although the server offers TLS: it failed.
+    pub fn is_fallback(&self) -> bool {
+        self.tls_level == TlsLevel::None && self.tls_error.is_some()
+    }
+}
+
 /// A failure with all that a notification, a log line and an operator need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

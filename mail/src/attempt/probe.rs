@@ -308,8 +308,7 @@ impl<P: ProbePorts> Approach for Sight<'_, P> {
                     greeting: introduction.greeting,
                     name: introduction.name,
                     extensions: introduction.extensions,
-                    plaintext_fallback: facts.tls_level == TlsLevel::None
-                        && facts.tls_error.is_some(),
+                    plaintext_fallback: facts.is_fallback(),
                     facts,
                 }
             }),

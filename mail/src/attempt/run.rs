@@ -2,7 +2,7 @@
 
 use crate::attempt::addressee::{Addressee, addressees};
 use crate::attempt::ports::{Delivery, Peer, Rest, Transacted};
-use crate::attempt::verdict::{Elsewhere, Said, is_lack};
+use crate::attempt::verdict::{Elsewhere, Said, for_want_of_tls, is_lack};
 use crate::attempt::walk::{End, Next, OtherFamily};
 use crate::envelope::{Envelope, Recipient};
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
@@ -174,8 +174,8 @@ impl Run {
                     sorted.again.push(index);
                 }
                 Fate::Refused(failure) => {
-                    let failure = failure.at(remote.clone());
                     let by_reply = matches!(failure.cause, Cause::Refused(_));
+                    let failure = for_want_of_tls(failure, &facts).at(remote.clone());
                     sorted.counts |= by_reply || !(is_lack(failure.cause) || session.is_reused());
                     sorted.broken.get_or_insert_with(|| failure.clone());
                     if may_change_family && may_be_about_our_address(&failure) {

@@ -72,6 +72,19 @@ fn weight(cause: Cause) -> u8 {
     }
 }
 
+/// What a refusal says about the mail: nothing, if it is of a session in the clear because TLS failed, and wants TLS.
+pub fn for_want_of_tls(failure: Failure, facts: &SessionFacts) -> Failure {
+    // RFC 3207 §4: 530 means that STARTTLS has to come first. RFC 5248 §3: X.7.10 is encryption needed.
+    let wants_tls = failure.code == 530 || (failure.status.1, failure.status.2) == (7, 10);
+    match &facts.tls_error {
+        Some(why) if wants_tls && facts.is_fallback() => {
+            let text = format!("{why}; without TLS the server says {failure}");
+            Failure::new(Cause::HandshakeFailed, text)
+        }
+        _ => failure,
+    }
+}
+
 /// Who may be asked next about a recipient that met a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elsewhere {
@@ -89,6 +102,8 @@ pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
     match failure.cause {
         // Refused for a while, before the content went out.
         Cause::Refused(Stage::Mail | Stage::Rcpt) if temporary => Elsewhere::NextHost,
+        // Another host may have TLS that works.
+        Cause::HandshakeFailed => Elsewhere::NextHost,
         Cause::Lost(stage) | Cause::TimedOut(stage) | Cause::Protocol(stage) => match stage {
             Stage::Connect
             | Stage::Greeting
@@ -123,6 +138,8 @@ pub fn is_lack(cause: Cause) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::TlsLevel;
+    use crate::status::Enhanced;
 
     fn said(failure: Failure) -> Said {
         Said { failure, facts: SessionFacts::default() }
@@ -139,6 +156,25 @@ mod tests {
         assert_eq!((end.code, end.text.as_str()), (450, "later"));
         let end = verdict(&[too_large], &[], Coverage::Whole, 1).failure;
         assert_eq!((end.code, end.text.as_str()), (552, "limit 10"));
+    }
+
+    #[test]
+    fn who_wants_tls_that_failed_has_not_refused_the_mail() {
+        let broken = || Some("no shared cipher".to_owned());
+        let fallback = SessionFacts { tls_error: broken(), ..SessionFacts::default() };
+        let unproven = SessionFacts { tls_level: TlsLevel::Encrypted, ..fallback.clone() };
+        let refused = |code, status| Failure::refused(Stage::Mail, code, Some(status), "no");
+        for wants_tls in [refused(530, Enhanced(5, 7, 0)), refused(550, Enhanced(5, 7, 10))] {
+            let end = for_want_of_tls(wants_tls.clone(), &fallback);
+            assert_eq!((end.class(), end.status), (Class::Temporary, Enhanced(4, 7, 5)));
+            let told = format!("no shared cipher; without TLS the server says {wants_tls}");
+            assert_eq!(end.text, told);
+            // Where TLS did not fail it is meant as it is said.
+            assert_eq!(for_want_of_tls(wants_tls.clone(), &unproven), wants_tls);
+            assert_eq!(for_want_of_tls(wants_tls.clone(), &SessionFacts::default()), wants_tls);
+        }
+        let about_mail = refused(550, Enhanced(5, 7, 1));
+        assert_eq!(for_want_of_tls(about_mail.clone(), &fallback), about_mail);
     }
 
     #[test]

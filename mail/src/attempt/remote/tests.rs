@@ -50,6 +50,8 @@ pub struct Line {
     pub address: IpAddr,
     reused: bool,
     left: u32,
+    /// TLS failed, and it is in the clear.
+    fallback: bool,
 }
 
 impl Peer for Line {
@@ -57,7 +59,8 @@ impl Peer for Line {
         Remote { host: self.host.clone(), address: Some(self.address.to_string()) }
     }
     fn facts(&self) -> SessionFacts {
-        SessionFacts::default()
+        let tls_error = self.fallback.then(|| "no shared cipher".to_owned());
+        SessionFacts { tls_error, ..SessionFacts::default() }
     }
     fn room(&self) -> usize {
         3
@@ -84,6 +87,8 @@ pub struct World {
     /// So many transactions in which the server does not know how the content is sent.
     pub misunderstands: u32,
     pub idle: bool,
+    /// TLS fails at these.
+    pub without_tls: Vec<IpAddr>,
     pub own: Vec<IpAddr>,
     pub unusable: Vec<IpAddr>,
     pub resting: Vec<IpAddr>,
@@ -128,6 +133,7 @@ impl Default for World {
             fates: VecDeque::new(),
             misunderstands: 0,
             idle: false,
+            without_tls: vec![],
             own: vec![],
             unusable: vec![],
             resting: vec![],
@@ -222,8 +228,8 @@ impl Approach for World {
         self.dialled.push(address);
         let host = candidate.map_or_else(|| literal(address), |c| c.host.ascii().to_owned());
         self.canonical.extend(candidate.and_then(|c| c.canonical.clone()));
-        let left = self.reuse;
-        (self.connect)(address).map(|()| Line { host, address, reused: false, left })
+        let (left, fallback) = (self.reuse, self.without_tls.contains(&address));
+        (self.connect)(address).map(|()| Line { host, address, reused: false, left, fallback })
     }
     fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
@@ -247,8 +253,8 @@ impl Ports for World {
 
 impl Delivery for World {
     async fn check_out(&mut self) -> Option<Line> {
-        let line =
-            || Line { host: "mx1.test".into(), address: ip(9), reused: true, left: self.reuse };
+        let (host, left) = ("mx1.test".into(), self.reuse);
+        let line = || Line { host, address: ip(9), reused: true, left, fallback: false };
         std::mem::take(&mut self.idle).then(line)
     }
     async fn transact(&mut self, line: &mut Line, addressees: &[Addressee]) -> Transacted {
@@ -286,6 +292,19 @@ fn the_next_exchanger_when_one_cannot_be_reached() {
         |a| if a == ip(1) { Err(Failure::new(Cause::Unreachable, "refused")) } else { Ok(()) };
     let world = World { connect: Box::new(down), ..two() }.run();
     assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(2)]));
+}
+
+#[test]
+fn the_next_exchanger_when_one_wants_tls_that_fails() {
+    let wants_tls = |_| refused(Stage::Mail, 530);
+    let fates = || VecDeque::from([Box::new(wants_tls) as Box<dyn Fn(u32) -> Fate + Send>]);
+    let world = World { without_tls: vec![ip(1)], fates: fates(), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(2)]));
+    // There is no other: it may be mended, and nobody has refused the mail.
+    let world = World { without_tls: vec![ip(1)], fates: fates(), ..World::default() }.run();
+    assert_eq!(world.code(), "deferred 4.7.5");
+    let world = World { fates: fates(), ..World::default() }.run();
+    assert_eq!(world.code(), "failed 5.0.0");
 }
 
 #[test]
