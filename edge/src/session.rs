@@ -2,6 +2,7 @@
 
 mod content;
 mod listener;
+mod listing;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -33,6 +34,7 @@ use crate::tls::{ClientTls, Demand, Reference, TlsFacts, TlsStream};
 use crate::whereabouts::Whereabouts;
 
 pub use listener::Listener;
+pub use listing::Listing;
 
 /// How long each phase may take.
 #[derive(Clone, Copy, Debug)]
@@ -305,12 +307,36 @@ impl Session {
             return Ending::lost(count, lost(Stage::Rset, &io::ErrorKind::UnexpectedEof.into()));
         }
         let mut transaction = Transaction::new(self.dialect, flow, mail, recipients);
-        let mut before_dot = Some(before_dot);
-        let for_content = Duration::from_secs(content.len() / SLOWEST);
-        let ceiling = Instant::now() + self.timeouts.transaction + for_content;
+        let ceiling = self.ceiling(content.len());
+        self.drive(&mut transaction, ceiling, Some((content, before_dot))).await;
+        self.finish(transaction)
+    }
+
+    /// When a transaction that begins now has to be at its dot.
+    fn ceiling(&self, content: u64) -> Instant {
+        Instant::now() + self.timeouts.transaction + Duration::from_secs(content / SLOWEST)
+    }
+
+    fn finish(&mut self, transaction: Transaction) -> Ending {
+        fault::reached("wire", "reply");
+        let ending = transaction.finish();
+        self.needs_reset = ending.needs_reset;
+        ending
+    }
+
+    /// Goes on until the transaction is over, or waits for another recipient.
+    async fn drive<F, D>(
+        &mut self,
+        transaction: &mut Transaction,
+        ceiling: Instant,
+        mut content: Option<(&Body, F)>,
+    ) where
+        F: FnOnce(Vec<usize>) -> D,
+        D: Future<Output = Result<(), Failure>>,
+    {
         loop {
             let failure = match transaction.step() {
-                Step::Done => break,
+                Step::Done | Step::Hold => return,
                 Step::Write(bytes) => {
                     let stage = transaction.stage();
                     by(ceiling, stage, self.write(&bytes, stage)).await.err()
@@ -322,14 +348,16 @@ impl Session {
                     }
                     Err(failure) => Some(failure),
                 },
-                Step::Content => match before_dot.take() {
-                    Some(before_dot) => {
-                        self.content(&mut transaction, content, ceiling, before_dot).await
+                Step::Content => match content.take() {
+                    Some((content, before_dot)) => {
+                        self.content(transaction, content, ceiling, before_dot).await
                     }
                     None => Some(Failure::new(Cause::Internal, "content was asked for twice")),
                 },
-                Step::Chunk => match before_dot.take() {
-                    Some(before_dot) => self.chunk(&mut transaction, content, before_dot).await,
+                Step::Chunk => match content.take() {
+                    Some((content, before_dot)) => {
+                        self.chunk(transaction, content, before_dot).await
+                    }
                     None => Some(Failure::new(Cause::Internal, "content was asked for twice")),
                 },
             };
@@ -337,10 +365,6 @@ impl Session {
                 transaction.lost(failure);
             }
         }
-        fault::reached("wire", "reply");
-        let ending = transaction.finish();
-        self.needs_reset = ending.needs_reset;
-        ending
     }
 
     async fn write(&mut self, mut bytes: &[u8], stage: Stage) -> Result<(), Failure> {

@@ -382,6 +382,7 @@ fn transact(line: &mut Line<'_>, dialect: Dialect, flow: Flow, offered: &[usize]
     // One write and one reply for each of MAIL, DATA, the dot and a recipient, who with LMTP is answered twice.
     for _ in 0..3 * offered.len() + 9 {
         let broken = match transaction.step() {
+            Step::Hold => panic!("nobody is named one by one"),
             Step::Done => {
                 assert_eq!(transaction.step(), Step::Done, "done, and not done");
                 let ending = transaction.finish();

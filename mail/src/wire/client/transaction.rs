@@ -27,6 +27,8 @@ pub enum Step {
     Content,
     /// Send the content as it is, behind `BDAT n LAST`; call `dot_sent` before it is written.
     Chunk,
+    /// Nothing is under way: name another recipient, or close the list.
+    Hold,
     Done,
 }
 
@@ -90,6 +92,10 @@ pub struct Transaction {
     chunk_unknown: bool,
     /// A MAIL is open that only RSET ends.
     open: bool,
+    /// More recipients may be named.
+    listing: bool,
+    /// What ended it before its time, whoever is named.
+    ended_by: Option<Failure>,
 }
 
 impl Transaction {
@@ -118,11 +124,38 @@ impl Transaction {
             standing: Standing::Good,
             chunk_unknown: false,
             open: false,
+            listing: false,
+            ended_by: None,
         };
         if flow == Flow::Grouped {
             transaction.fill_window();
         }
         transaction
+    }
+
+    /// Whose recipients are named one after the other, each when the answer about the last one is known: for those who have somebody else
+    /// waiting for these answers.
+    pub fn listing(dialect: Dialect, mail: Vec<u8>) -> Transaction {
+        Transaction { listing: true, ..Transaction::new(dialect, Flow::Stepped, mail, Vec::new()) }
+    }
+
+    /// One recipient more, by its place. What becomes of it is known at the next `Hold` or `Done`.
+    pub fn name(&mut self, recipient: Vec<u8>) -> usize {
+        self.fates.push(self.ended_by.clone().map(Fate::Refused));
+        if self.ended_by.is_none() {
+            self.waiting.push_back(recipient);
+        }
+        self.fates.len() - 1
+    }
+
+    /// All are named: the content comes, if anybody was accepted.
+    pub fn close(&mut self) {
+        self.listing = false;
+    }
+
+    /// `None`: it is accepted, or not asked for yet.
+    pub fn fate(&self, recipient: usize) -> Option<&Fate> {
+        self.fates.get(recipient)?.as_ref()
     }
 
     fn fill_window(&mut self) {
@@ -184,6 +217,9 @@ impl Transaction {
             }
             return self.step();
         }
+        if self.listing {
+            return Step::Hold;
+        }
         if self.accepted.is_empty() || self.data_written {
             return self.over();
         }
@@ -238,6 +274,7 @@ impl Transaction {
         for fate in &mut self.fates {
             *fate = Some(Fate::Refused(failure.clone()));
         }
+        self.ended_by = Some(failure);
     }
 
     fn rcpt_answered(&mut self, index: usize, reply: &Reply) {
@@ -251,7 +288,8 @@ impl Transaction {
         self.spoiled_by(reply, Standing::Good);
         let fate = match too_many(reply, self.dialect) {
             Some(failure) if !self.accepted.is_empty() => {
-                self.full = true;
+                // Who names them one after the other asks about each.
+                self.full = !self.listing;
                 Fate::AnotherTransaction(failure)
             }
             Some(failure) => Fate::Refused(failure),
@@ -373,6 +411,7 @@ impl Transaction {
             }
         }
         self.fail_undecided(&failure);
+        self.ended_by.get_or_insert(failure);
     }
 
     /// A reply that is final speaks of those who were named: where the server wanted no more, the others stay for another transaction.

@@ -35,6 +35,7 @@ impl Play {
                     said += "[chunk] ";
                     transaction.dot_sent();
                 }
+                Step::Hold => panic!("nobody is named one by one"),
                 Step::Done => return (said, transaction.finish()),
                 Step::Await(stage) => match lines.next() {
                     Some(line) => transaction.reply(reply(line)),
@@ -259,7 +260,7 @@ fn a_reply_too_many_changes_nothing_but_the_session() {
                 Step::Write(_) => {}
                 Step::Await(_) => transaction.reply(reply(replies.next().unwrap())),
                 Step::Content | Step::Chunk => transaction.dot_sent(),
-                Step::Done => break,
+                Step::Hold | Step::Done => break,
             }
         }
         transaction.reply(reply("550 and another one"));
@@ -335,7 +336,7 @@ fn a_refusal_within_the_content_is_an_answer() {
                     transaction.refused_within(&reply(words));
                 }
                 Step::Write(_) => {}
-                Step::Done => return transaction.finish(),
+                Step::Hold | Step::Done => return transaction.finish(),
             }
         }
     };
@@ -394,4 +395,78 @@ fn every_recipient_has_a_fate_whatever_comes() {
         let taken = ending.fates.iter().any(|f| matches!(f, Fate::Taken(_)));
         assert!(!taken || said.contains("[content]") || said.contains("[chunk]"), "{server:?}");
     }
+}
+
+/// Goes on until nothing is under way; the server's lines are used up.
+fn until_held(transaction: &mut Transaction, lines: &mut Vec<&str>) -> (String, Step) {
+    let mut said = String::new();
+    loop {
+        match transaction.step() {
+            Step::Write(bytes) => said += &String::from_utf8(bytes).unwrap().replace("\r\n", " "),
+            Step::Await(stage) if lines.is_empty() => {
+                transaction.lost(Failure::new(Cause::Lost(stage), "closed"));
+            }
+            Step::Await(_) => transaction.reply(reply(lines.remove(0))),
+            end => return (said, end),
+        }
+    }
+}
+
+#[test]
+fn recipients_named_one_after_the_other() {
+    let mut transaction = Transaction::listing(Dialect::Smtp, b"M\r\n".to_vec());
+    let mut server =
+        vec!["250 ok", "550 5.1.1 no", "250 ok", "452 4.5.3 enough", "250 ok", "354 go", "250 in"];
+    assert_eq!(until_held(&mut transaction, &mut server), ("M ".into(), Step::Hold));
+    for (place, refused) in [(0, Some(550)), (1, None), (2, Some(452)), (3, None)] {
+        assert_eq!(transaction.name(format!("R{place}\r\n").into_bytes()), place);
+        let said = format!("R{place} ");
+        assert_eq!(until_held(&mut transaction, &mut server), (said, Step::Hold));
+        let code = transaction.fate(place).map(|fate| match fate {
+            Fate::Refused(failure) | Fate::AnotherTransaction(failure) => failure.code,
+            Fate::Taken(reply) => reply.code,
+        });
+        assert_eq!(code, refused, "R{place}");
+    }
+    transaction.close();
+    assert_eq!(until_held(&mut transaction, &mut server), ("DATA ".into(), Step::Content));
+    transaction.dot_sent();
+    assert_eq!(until_held(&mut transaction, &mut server).1, Step::Done);
+    let ending = transaction.finish();
+    assert_eq!(fates(&ending), ["refused 550 refused", "taken 250", "another 452", "taken 250"]);
+    assert!(!ending.needs_reset && ending.standing == Standing::Good);
+}
+
+#[test]
+fn what_ends_a_list_is_the_fate_of_all_who_are_named_after_it() {
+    for (server, code) in [
+        (vec!["550 5.7.1 not from you"], 550),
+        (vec!["250 ok", "421 4.3.2 going down"], 421),
+        (vec!["250 ok"], 451),
+    ] {
+        let mut transaction = Transaction::listing(Dialect::Lmtp, b"M\r\n".to_vec());
+        let mut server = server;
+        let _ = until_held(&mut transaction, &mut server);
+        for place in 0..2 {
+            transaction.name(b"R\r\n".to_vec());
+            assert_eq!(until_held(&mut transaction, &mut server).1, Step::Done);
+            let Some(Fate::Refused(failure)) = transaction.fate(place) else { panic!("{place}") };
+            assert_eq!(failure.code, code);
+        }
+        transaction.close();
+        assert_eq!(transaction.step(), Step::Done);
+        assert_eq!(fates(&transaction.finish()).len(), 2);
+    }
+}
+
+#[test]
+fn a_list_without_anybody_accepted_sends_nothing() {
+    let mut transaction = Transaction::listing(Dialect::Smtp, b"M\r\n".to_vec());
+    let mut server = vec!["250 ok", "550 5.1.1 no"];
+    let _ = until_held(&mut transaction, &mut server);
+    transaction.name(b"R\r\n".to_vec());
+    let _ = until_held(&mut transaction, &mut server);
+    transaction.close();
+    assert_eq!(until_held(&mut transaction, &mut server), (String::new(), Step::Done));
+    assert!(transaction.finish().needs_reset);
 }

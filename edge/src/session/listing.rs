@@ -1,0 +1,59 @@
+//! A transaction whose recipients are named one after the other, for somebody who passes each answer on.
+
+use std::future::{Ready, ready};
+use std::io;
+
+use posthaste_mail::outcome::{Failure, Stage};
+use posthaste_mail::wire::client::transaction::{Ending, Fate, Transaction};
+
+use super::{Session, lost};
+use crate::body::Body;
+
+/// Begun with MAIL; it ends with the content, or with RSET before the next one.
+#[derive(Debug)]
+pub struct Listing(Transaction);
+
+/// Nothing has to be written down before the dot.
+type AtOnce = fn(Vec<usize>) -> Ready<Result<(), Failure>>;
+
+impl Session {
+    /// Says MAIL. A refusal is told to every recipient that is named.
+    pub async fn list(&mut self, mail: Vec<u8>) -> Listing {
+        let mut transaction = Transaction::listing(self.dialect, mail);
+        // RFC 5321 §4.1.4: RSET ends what the last one left open.
+        if self.needs_reset && !self.reset().await {
+            transaction.lost(lost(Stage::Rset, &io::ErrorKind::UnexpectedEof.into()));
+        }
+        // Until the content is there, a client that dawdles between its recipients keeps no one waiting but itself.
+        self.step(&mut transaction).await;
+        self.needs_reset = true;
+        Listing(transaction)
+    }
+
+    /// Whether the server takes this recipient.
+    pub async fn name(&mut self, listing: &mut Listing, rcpt: Vec<u8>) -> Result<(), Failure> {
+        let place = listing.0.name(rcpt);
+        self.step(&mut listing.0).await;
+        match listing.0.fate(place) {
+            None | Some(Fate::Taken(_)) => Ok(()),
+            Some(Fate::Refused(failure) | Fate::AnotherTransaction(failure)) => {
+                Err(failure.clone())
+            }
+        }
+    }
+
+    async fn step(&mut self, transaction: &mut Transaction) {
+        let ceiling = self.ceiling(0);
+        self.drive::<AtOnce, _>(transaction, ceiling, None).await;
+    }
+
+    /// Sends the content to those who were taken. The fates are in the order of naming.
+    pub async fn deliver(&mut self, listing: Listing, content: &Body) -> Ending {
+        let Listing(mut transaction) = listing;
+        transaction.close();
+        let at_once: AtOnce = |_| ready(Ok(()));
+        let ceiling = self.ceiling(content.len());
+        self.drive(&mut transaction, ceiling, Some((content, at_once))).await;
+        self.finish(transaction)
+    }
+}
