@@ -23,14 +23,15 @@ code() { # DIR...
     done
 }
 
-# Rooms of actors/src with an actor in them: a module below src, or a kind below src/targets. The recorder stands in for any of them in tests.
+# Rooms of actors/src with an actor in them: a module below src, or a kind below src/targets. The recorder stands in for any of them in tests,
+# and actors of a file called tests.rs are for its tests.
 actor_rooms() { # kind|top
     local below=actors/src
     [ "$1" = top ] || below=actors/src/targets
     for room in "$below"/*; do
         name=$(basename "$room" .rs)
         case $name in mod | lib | targets | root | recorder) continue ;; esac
-        if code "$room" | grep -Eq 'impl(<[^>]*>)? *(actix::)?Actor +for '; then echo "$name"; fi
+        if code "$room" | grep -v '/tests.rs:' | grep -Eq 'impl(<[^>]*>)? *(actix::)?Actor +for '; then echo "$name"; fi
     done
 }
 

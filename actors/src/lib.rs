@@ -1,11 +1,12 @@
 //! Who does it, when, and what happens when it crashes.
 //!
 //! `configuration` reads the file into settings, `compose` makes the actors of them and introduces them to each other, `root` watches
-//! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets
-//! with sessions of the `pool`, within `limits`, by what `sts_cache` knows of the policies of their domains. `trace` and `wire` remember what happened to messages and what was said in sessions;
+//! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets,
+//! which have `carriage` in common, with sessions of the `pool`, within `limits`, by what `sts_cache` knows of the policies of their domains. `trace` and `wire` remember what happened to messages and what was said in sessions;
 //! `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while no daemon does.
 
 pub mod admin;
+pub mod carriage;
 pub mod compose;
 pub mod configuration;
 pub mod content;

@@ -73,7 +73,8 @@ fn of_queues<T>(
     };
     let all = configuration.targets.into_iter().filter_map(|target| match target.settings {
         Some(TargetSettings::Queue(settings)) => Some((target.name, wanted(*settings))),
-        Some(TargetSettings::Remote(_) | TargetSettings::Dummy) | None => None,
+        Some(TargetSettings::Remote(_) | TargetSettings::Forward(_) | TargetSettings::Dummy)
+        | None => None,
     });
     let found: Vec<_> = all.filter(|(name, _)| queue.is_none_or(|queue| name == queue)).collect();
     match queue {

@@ -10,6 +10,7 @@ use crate::limits::SharedLimits;
 use crate::messages::delivery::Deliver;
 use crate::root::guard::Unborn;
 use crate::targets::dummy::DummyActor;
+use crate::targets::forward::ForwardActor;
 use crate::targets::queue::QueueActor;
 use crate::targets::queue::notice::Way;
 use crate::targets::remote::RemoteDeliveryActor;
@@ -18,6 +19,7 @@ use crate::targets::remote::RemoteDeliveryActor;
 pub(super) struct Kin {
     pub queues: Vec<Option<Unborn<QueueActor>>>,
     pub remotes: Vec<Option<Unborn<RemoteDeliveryActor>>>,
+    pub forwarders: Vec<Option<Unborn<ForwardActor>>>,
     pub dummies: Vec<Option<Unborn<DummyActor>>>,
     /// What delivers, by `Exit`.
     pub deliver: Vec<Option<Recipient<Deliver>>>,
@@ -33,6 +35,7 @@ impl Kin {
         let mut kin = Kin {
             queues: Vec::new(),
             remotes: Vec::new(),
+            forwarders: Vec::new(),
             dummies: Vec::new(),
             deliver: Vec::new(),
             splitting: Vec::new(),
@@ -41,7 +44,7 @@ impl Kin {
             doors: Vec::new(),
         };
         for target in targets {
-            let (mut queue, mut remote, mut dummy) = (None, None, None);
+            let (mut queue, mut remote, mut forwarder, mut dummy) = (None, None, None, None);
             let whole = Splitting::Whole(target.name.clone());
             let (deliver, splitting, door): (Option<Recipient<Deliver>>, _, _) =
                 match &target.settings {
@@ -61,6 +64,13 @@ impl Kin {
                         remote = Some(unborn);
                         (Some(address.recipient()), Splitting::ByHost, Door::Closed)
                     }
+                    Some(TargetSettings::Forward(_)) => {
+                        let unborn = Unborn::<ForwardActor>::conceive();
+                        let address = unborn.address();
+                        forwarder = Some(unborn);
+                        // One message in one session: whoever is named in the configuration has all its recipients.
+                        (Some(address.recipient()), whole, Door::Closed)
+                    }
                     Some(TargetSettings::Dummy) => {
                         let unborn = Unborn::<DummyActor>::conceive();
                         let address = unborn.address();
@@ -71,12 +81,14 @@ impl Kin {
                 };
             kin.queues.push(queue);
             kin.remotes.push(remote);
+            kin.forwarders.push(forwarder);
             kin.dummies.push(dummy);
             kin.deliver.push(deliver);
             kin.splitting.push(splitting);
             kin.names.push(target.name.clone());
             kin.limits.push(match &target.settings {
                 Some(TargetSettings::Remote(settings)) => settings.limits.clone(),
+                Some(TargetSettings::Forward(settings)) => settings.limits.clone(),
                 Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => None,
             });
             kin.doors.push(door);

@@ -1,5 +1,6 @@
 //! From settings to running actors: opens what outlives them, starts them in order, and waits for the end.
 
+mod forward;
 mod kin;
 mod policies;
 mod remote;
@@ -309,12 +310,15 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     let policies = Policies::add(&mut births, &start, &runtime, &resolver);
     let mut kin = Kin::conceive(&configuration.targets);
     for (place, target) in configuration.targets.iter().enumerate() {
+        let (start, runtime) = (&start, &runtime);
+        let (resolver, wire, policies) = (&resolver, &wire, &policies);
+        let world = RemoteWorld { start, runtime, resolver, wire, policies };
         match &target.settings {
             Some(TargetSettings::Remote(settings)) => {
-                let (start, runtime) = (&start, &runtime);
-                let (resolver, wire, policies) = (&resolver, &wire, &policies);
-                let world = RemoteWorld { start, runtime, resolver, wire, policies };
                 world.add(&mut births, &mut kin, place, &target.name, settings);
+            }
+            Some(TargetSettings::Forward(settings)) => {
+                world.add_forwarder(&mut births, &mut kin, place, &target.name, settings);
             }
             Some(TargetSettings::Dummy) => {
                 if let Some(unborn) = kin.dummies.get_mut(place).and_then(Option::take) {

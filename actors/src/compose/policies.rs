@@ -49,7 +49,8 @@ pub(super) fn open(targets: &[Target]) -> Result<Vec<Opened>, Stop> {
 fn remotes(targets: &[Target]) -> impl Iterator<Item = (usize, &RemoteSettings)> {
     targets.iter().enumerate().filter_map(|(place, target)| match &target.settings {
         Some(TargetSettings::Remote(settings)) => Some((place, &**settings)),
-        Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => None,
+        Some(TargetSettings::Queue(_) | TargetSettings::Forward(_) | TargetSettings::Dummy)
+        | None => None,
     })
 }
 

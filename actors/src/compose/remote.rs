@@ -14,6 +14,7 @@ use super::kin::Kin;
 use super::policies::{Policies, want_signatures};
 use super::{Births, Start};
 use crate::admin::RemoteDoor;
+use crate::carriage::unchunked::Unchunked;
 use crate::configuration::Target;
 use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
@@ -22,7 +23,6 @@ use crate::targets::remote::RemoteDeliveryActor;
 use crate::targets::remote::hosts::{self, HostMemory};
 use crate::targets::remote::network::Network;
 use crate::targets::remote::settings::RemoteSettings;
-use crate::targets::remote::unchunked::Unchunked;
 use crate::wire::Wire;
 
 /// What remote targets share.

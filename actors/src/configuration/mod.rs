@@ -25,6 +25,7 @@ use posthaste_config::{
     Problems, References, TopBlock, TopKind,
 };
 use posthaste_mail::pipeline::SharedPipeline;
+use posthaste_mail::wire::client::opening::Dialect;
 
 use crate::exit::Exit;
 use crate::intake::auth::PassTables;
@@ -34,6 +35,7 @@ use crate::intake::table::{FileTables, Tables};
 use crate::limits::LimitBlocks;
 use crate::reading::Reading;
 use crate::routing;
+use crate::targets::forward::settings::{self as forward, Auth, ForwardSettings};
 use crate::targets::queue::settings::{self as queue, QueueSettings};
 use crate::targets::remote::mx_auth::MxAuthBlocks;
 use crate::targets::remote::settings::{self as remote, RemoteSettings};
@@ -45,6 +47,7 @@ use tls_client::TlsClientBlocks;
 pub enum TargetSettings {
     Queue(Box<QueueSettings>),
     Remote(Box<RemoteSettings>),
+    Forward(Box<ForwardSettings>),
     Dummy,
 }
 
@@ -224,6 +227,8 @@ impl<'a> Reader<'a> {
             }
             "target.remote" => remote::read(self, node, instance.is_none())
                 .map(|r| TargetSettings::Remote(Box::new(r))),
+            "target.smtp" => self.forwarder(node, instance, Dialect::Smtp),
+            "target.lmtp" => self.forwarder(node, instance, Dialect::Lmtp),
             _ => {
                 Block::open(node, self.problems()).close();
                 Some(TargetSettings::Dummy)
@@ -233,6 +238,16 @@ impl<'a> Reader<'a> {
             target.settings = settings;
         }
         exit
+    }
+
+    fn forwarder(
+        &self,
+        node: &Node,
+        instance: Option<&str>,
+        dialect: Dialect,
+    ) -> Option<TargetSettings> {
+        let settings = forward::read(self, node, instance.is_none(), dialect)?;
+        Some(TargetSettings::Forward(Box::new(settings)))
     }
 
     /// The `msgpipeline` a reference names, if it is one.
@@ -333,6 +348,7 @@ impl<'a> Reader<'a> {
             self.error_at(circle.place.as_str(), &owner, circle.fault.to_string());
         }
         self.same_places();
+        self.forgotten_credentials();
         self.no_queue_circles();
         let log = match crate::log::settings(&globals.log.value, globals.debug.value) {
             Ok(log) => Some(log),
@@ -362,14 +378,17 @@ impl<'a> Reader<'a> {
         let targets = self.targets.borrow();
         for exit in settings.pipeline.targets() {
             let Some(target) = targets.get(exit.0) else { continue };
-            if matches!(target.settings, Some(TargetSettings::Remote(_))) {
-                let text = format!(
-                    "{}: target.remote {} straight behind an endpoint is not supported by this \
-                     version, put a target.queue in between",
-                    settings.name, target.name
-                );
-                self.problems().push(Problem::error(&self.loaded.file, text));
-            }
+            let kind = match target.settings {
+                Some(TargetSettings::Remote(_)) => "target.remote",
+                Some(TargetSettings::Forward(_)) => "target.smtp or target.lmtp",
+                Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => continue,
+            };
+            let text = format!(
+                "{}: {kind} {} straight behind an endpoint is not supported by this version, put \
+                 a target.queue in between",
+                settings.name, target.name
+            );
+            self.problems().push(Problem::error(&self.loaded.file, text));
         }
     }
 
@@ -380,7 +399,8 @@ impl<'a> Reader<'a> {
             Some(TargetSettings::Remote(remote)) => {
                 Some(remote.policies.dnssec || remote.policies.mtasts)
             }
-            Some(TargetSettings::Dummy) => Some(true),
+            // Whoever is named in the configuration is vouched for by it.
+            Some(TargetSettings::Forward(_) | TargetSettings::Dummy) => Some(true),
             Some(TargetSettings::Queue(_)) | None => None,
         };
         let some = targets.iter().any(|target| keeps(target) == Some(true));
@@ -403,7 +423,10 @@ impl<'a> Reader<'a> {
         let targets = self.targets.borrow();
         let next = |exit: usize| match targets.get(exit).and_then(|t| t.settings.as_ref()) {
             Some(TargetSettings::Queue(queue)) => Some(queue.target.0),
-            Some(TargetSettings::Remote(_) | TargetSettings::Dummy) | None => None,
+            Some(
+                TargetSettings::Remote(_) | TargetSettings::Forward(_) | TargetSettings::Dummy,
+            )
+            | None => None,
         };
         for (start, target) in targets.iter().enumerate() {
             let mut way =
@@ -411,6 +434,26 @@ impl<'a> Reader<'a> {
             if way.any(|exit| exit == start) {
                 let text = format!("queue {} leads back to itself by its target", target.name);
                 self.problems().push(Problem::error(&self.loaded.file, text));
+            }
+        }
+    }
+
+    /// Behind a queue the client is gone when its message is sent, and nobody keeps its password.
+    fn forgotten_credentials(&self) {
+        let targets = self.targets.borrow();
+        for target in targets.iter() {
+            let Some(TargetSettings::Queue(queue)) = &target.settings else { continue };
+            let behind = targets.get(queue.target.0);
+            let forwards = |behind: &&Target| match &behind.settings {
+                Some(TargetSettings::Forward(forward)) => forward.auth == Auth::Forward,
+                _ => false,
+            };
+            if let Some(behind) = behind.filter(forwards) {
+                let text = format!(
+                    "{}: auth forward cannot work behind queue {}: passwords of clients are not kept",
+                    behind.name, target.name
+                );
+                self.problems().push(Problem::warning(&self.loaded.file, text));
             }
         }
     }

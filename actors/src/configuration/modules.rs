@@ -3,7 +3,8 @@
 use posthaste_config::TopKind::{self, Endpoint, Instance, NotImplemented};
 
 /// Modules that take messages.
-pub const TARGETS: &[&str] = &["target.queue", "target.remote", "dummy"];
+pub const TARGETS: &[&str] =
+    &["target.queue", "target.remote", "target.smtp", "target.lmtp", "dummy"];
 
 pub const MODULES: &[(&str, TopKind)] = &[
     ("smtp", Endpoint),
@@ -12,6 +13,8 @@ pub const MODULES: &[(&str, TopKind)] = &[
     ("admin", Endpoint),
     ("target.queue", Instance),
     ("target.remote", Instance),
+    ("target.smtp", Instance),
+    ("target.lmtp", Instance),
     ("dummy", Instance),
     ("msgpipeline", Instance),
     ("modifiers", Instance),
@@ -27,8 +30,6 @@ pub const MODULES: &[(&str, TopKind)] = &[
     ("table.email_with_domain", Instance),
     ("table.identity", Instance),
     ("auth.pass_table", Instance),
-    ("target.smtp", NotImplemented),
-    ("target.lmtp", NotImplemented),
     ("target.imapsql", NotImplemented),
     ("storage.imapsql", NotImplemented),
     ("storage.blob.fs", NotImplemented),

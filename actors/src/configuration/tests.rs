@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use posthaste_config::{Document, Environment, Problem, TopKind};
+use posthaste_config::{Document, Environment, Problem};
 
 use super::{Reader, modules};
 
@@ -11,13 +11,7 @@ use super::{Reader, modules};
 pub fn with_reader<T>(text: &str, look: impl FnOnce(&Reader<'_>) -> T) -> (T, Vec<String>) {
     let path = Path::new("/nonexistent/c");
     let files = |_: &Path| -> io::Result<Vec<u8>> { Ok(text.as_bytes().to_vec()) };
-    // Blocks are read here whether anybody obeys them or not.
-    let kind = |(name, kind): &(&'static str, TopKind)| match name.starts_with("target.") {
-        true => (*name, TopKind::Instance),
-        false => (*name, *kind),
-    };
-    let modules: Vec<(&str, TopKind)> = modules::MODULES.iter().map(kind).collect();
-    let loaded = Document::load(path, &Environment::empty(), &[], &files, &modules);
+    let loaded = Document::load(path, &Environment::empty(), &[], &files, modules::MODULES);
     let seen = look(&Reader::new(&loaded, path));
     let told = loaded.problems.sorted().iter().map(Problem::to_string).collect();
     (seen, told)

@@ -45,6 +45,8 @@ pub enum Demand {
     Dane,
     Local,
     RequireTls,
+    /// `require_tls` of a target that has its servers in the configuration, or their `tls:`.
+    Configured,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,7 @@ impl Demand {
             Demand::Mtasts => "MTA-STS",
             Demand::Dane => "DANE",
             Demand::Local => "local policy",
+            Demand::Configured => "the configuration",
             Demand::RequireTls => "REQUIRETLS",
         }
     }
@@ -86,7 +89,7 @@ impl Demand {
     /// repaired.
     fn unencrypted(self) -> Cause {
         match self {
-            Demand::Mtasts | Demand::Dane => Cause::TlsMissing,
+            Demand::Mtasts | Demand::Dane | Demand::Configured => Cause::TlsMissing,
             Demand::Local => Cause::TlsLevelTooLow,
             Demand::RequireTls => Cause::RequireTlsImpossible,
         }
@@ -95,7 +98,9 @@ impl Demand {
     /// With a certificate that proves nothing: published and wrong, so it can be repaired.
     fn unproven(self) -> Cause {
         match self {
-            Demand::Mtasts | Demand::Dane | Demand::RequireTls => Cause::TlsUnproven,
+            Demand::Mtasts | Demand::Dane | Demand::RequireTls | Demand::Configured => {
+                Cause::TlsUnproven
+            }
             Demand::Local => Cause::TlsLevelTooLow,
         }
     }

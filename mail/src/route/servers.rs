@@ -41,13 +41,6 @@ impl Servers {
         self.serial
     }
 
-    /// The server has answered, and is to answer again.
-    pub fn goes_on(&mut self, dial: u64, now: Timestamp) {
-        if let Some((_, since)) = self.dialling.get_mut(&dial) {
-            *since = now;
-        }
-    }
-
     /// The dial is over, however it ended.
     pub fn end(&mut self, dial: u64) {
         self.dialling.remove(&dial);
@@ -104,11 +97,8 @@ mod tests {
         let dial = servers.begin(1, at(100));
         assert!(!servers.rests(1, at(109)));
         assert!(servers.rests(1, at(110)) && !servers.rests(0, at(110)));
-        servers.goes_on(dial, at(112)); // slow, not silent
-        assert!(!servers.rests(1, at(121)));
-        assert!(servers.rests(1, at(122)));
         servers.end(dial);
-        assert!(!servers.rests(1, at(122)));
+        assert!(!servers.rests(1, at(110)));
     }
 
     #[test]

@@ -1,3 +1,133 @@
-//! `target.smtp` and `target.lmtp`: mail goes to servers that are named in the configuration.
+//! ForwardActor: one `target.smtp` or `target.lmtp`, which gives mail to servers that are named in the configuration. It owns nothing that
+//! a crash could lose: every attempt is a task of its own.
 
+pub mod ports;
+pub mod relay;
 pub mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, MessageResult, Supervised};
+use slog::{Logger, warn};
+
+use posthaste_edge::clock::Clock;
+use posthaste_mail::attempt::forward::forward;
+use posthaste_mail::attempt::remote::Job;
+use posthaste_mail::outcome::{Cause, Failure, Stage};
+
+use crate::messages::delivery::{Busy, Deliver, Finished};
+use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
+use crate::task::spawn_reporting;
+use ports::RelayPorts;
+use relay::Relay;
+
+/// An attempt ends this long before its lease, so that the lease's deadline frees only leases whose task is gone.
+const MARGIN: Duration = Duration::from_secs(300);
+
+pub struct Deps {
+    pub log: Logger,
+    pub clock: Clock,
+    pub runtime: tokio::runtime::Handle,
+    pub relay: Arc<Relay>,
+}
+
+#[derive(Default)]
+struct State {
+    draining: bool,
+    attempts: u64,
+}
+
+pub struct ForwardActor {
+    deps: Deps,
+    state: State,
+}
+
+impl ForwardActor {
+    pub fn new(deps: Deps) -> ForwardActor {
+        ForwardActor { deps, state: State::default() }
+    }
+}
+
+impl Actor for ForwardActor {
+    type Context = Context<Self>;
+}
+
+impl Supervised for ForwardActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.state = State::default();
+    }
+}
+
+impl Handler<Deliver> for ForwardActor {
+    type Result = MessageResult<Deliver>;
+
+    fn handle(&mut self, message: Deliver, _: &mut Context<Self>) -> Self::Result {
+        if self.state.draining {
+            let text = "the daemon is stopping";
+            return MessageResult(Err(Busy(Failure::new(Cause::Interrupted, text))));
+        }
+        self.state.attempts += 1;
+        let job = Job {
+            envelope: (*message.envelope).clone(),
+            destination: message.destination.clone(),
+            recipients: message.recipients.clone(),
+            attempt: message.attempt,
+        };
+        let (finished_to, lease) = (message.finished_to.clone(), message.lease.clone());
+        let limit = lease.deadline.since(lease.taken).saturating_sub(MARGIN);
+        let relay = Arc::clone(&self.deps.relay);
+        let (clock, log) = (self.deps.clock.clone(), self.deps.log.clone());
+        let work = async move {
+            let dialect = relay.dialect;
+            let mut ports = RelayPorts::new(relay, message, clock, &log);
+            let run = forward(&job, dialect, &mut ports);
+            let in_time = tokio::time::timeout(limit, run).await.is_ok();
+            (ports.into_outcomes(), in_time)
+        };
+        let log = self.deps.log.clone();
+        spawn_reporting(&self.deps.runtime, work, move |end| {
+            let ((outcomes, last), fault) = match end {
+                Ok((ended, true)) => (ended, None),
+                Ok((ended, false)) => {
+                    let text = "the attempt took too long";
+                    (ended, Some(Failure::new(Cause::TimedOut(Stage::Connect), text)))
+                }
+                Err(panic) => {
+                    warn!(log, "delivery task panicked"; "cause" => &panic);
+                    let text = format!("internal fault: {panic}");
+                    ((Vec::new(), None), Some(Failure::new(Cause::Internal, text)))
+                }
+            };
+            finished_to.do_send(Finished { lease, outcomes, fault, last });
+        });
+        MessageResult(Ok(()))
+    }
+}
+
+impl Handler<Drain> for ForwardActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) {
+        self.state.draining = true;
+    }
+}
+
+impl Handler<Probe> for ForwardActor {
+    type Result = MessageResult<Probe>;
+
+    fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
+        let mut counters = vec![("attempts", self.state.attempts)];
+        counters.extend(self.deps.relay.counters.shown());
+        MessageResult(Some(Pulse { counters }))
+    }
+}
+
+impl Handler<PanicNow> for ForwardActor {
+    type Result = ();
+
+    #[allow(clippy::panic)] // what it is for
+    fn handle(&mut self, _: PanicNow, _: &mut Context<Self>) {
+        panic!("as the operator asked");
+    }
+}

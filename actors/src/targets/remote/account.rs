@@ -10,8 +10,8 @@ use posthaste_mail::envelope::EnvelopeId;
 use posthaste_mail::policy::tlsrpt::{FailureDetail, TlsAttempt};
 use posthaste_mail::route::destination::DestinationKey;
 
+use crate::carriage::live::Live;
 use crate::targets::remote::caller::{NoSession, remote};
-use crate::targets::remote::live::Live;
 
 /// Whose sessions are told of.
 pub struct Account<'a> {

@@ -24,11 +24,11 @@ use posthaste_mail::route::mx::Candidate;
 use posthaste_mail::sts::StsAnswer;
 use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 
-use crate::targets::remote::counters::Counters;
-use crate::targets::remote::live::Live;
+use crate::carriage::counters::Counters;
+use crate::carriage::live::Live;
+use crate::carriage::reuse;
 use crate::targets::remote::network::Network;
 use crate::targets::remote::policies::{Attempted, demand};
-use crate::targets::remote::reuse;
 use crate::wire::{Recording, Wire};
 
 #[derive(Clone)]

@@ -2,19 +2,14 @@
 
 pub mod account;
 pub mod caller;
-pub mod counters;
 pub mod hosts;
-pub mod live;
 pub mod mtasts;
 pub mod mx_auth;
 pub mod network;
-mod patience;
 mod policies;
 pub mod ports;
 mod probe;
-pub mod reuse;
 pub mod settings;
-pub mod unchunked;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,12 +22,13 @@ use posthaste_mail::sts::StsAnswer;
 use posthaste_mail::tlsa::applies::{Applies, applies};
 use posthaste_mail::tlsa::{Dane, Inquiry, inquire};
 
+use crate::carriage::Outfit;
+use crate::carriage::counters::Counters;
+use crate::carriage::reuse;
+use crate::carriage::unchunked::Unchunked;
 use crate::messages::policy::{StsPolicyFor, StsViolated};
 use crate::messages::pool::{CheckIn, CheckOut};
-use crate::targets::remote::counters::Counters;
 use crate::targets::remote::hosts::HostMemory;
-use crate::targets::remote::reuse;
-use crate::targets::remote::unchunked::Unchunked;
 use crate::wire::Wire;
 
 /// For the answer of a cache, which itself gives a policy host 30 seconds and DNS as many.
@@ -71,6 +72,18 @@ pub struct Network {
 }
 
 impl Network {
+    /// What the carriage of its attempts needs of it.
+    pub fn outfit(&self) -> Outfit<'_> {
+        Outfit {
+            counters: &self.counters,
+            unchunked: &self.unchunked,
+            eight_bit: self.eight_bit,
+            reuse_limit: self.reuse_limit,
+            pool_out: &self.pool_out,
+            pool_in: &self.pool_in,
+        }
+    }
+
     /// Where signatures count, an answer that there is no MX is asked for with its proof.
     pub async fn mx(&self, domain: &Domain) -> Lookup<Vec<MxRecord>> {
         match self.policies.dnssec {

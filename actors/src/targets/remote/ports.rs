@@ -3,62 +3,42 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix::Recipient as Address;
-use slog::{Logger, debug, info, warn};
+use slog::{Logger, debug, info};
 use tokio::sync::OnceCell;
 
-use posthaste_edge::body::Body;
 use posthaste_edge::clock::Clock;
 use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
-use posthaste_mail::attempt::mailing::{Mailing, is_unannounced, mailing};
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::ports::{Approach, Delivery, Ports, Rest, Sessions, Transacted};
-use posthaste_mail::envelope::{Envelope, Recipient, TlsWish};
+use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::lookup::Lookup;
-use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts, Stage};
+use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts};
 use posthaste_mail::policy::requirement::Requirement;
-use posthaste_mail::pool::PoolKey;
-use posthaste_mail::queue::record::JournalEntry;
 use posthaste_mail::route::addresses::HostAddresses;
 use posthaste_mail::route::mx::{Candidate, MxRecord};
-use posthaste_mail::wire::client::flow::Flow;
-use posthaste_mail::wire::client::transaction::{Ending, Fate, Standing};
+use posthaste_mail::wire::client::transaction::Standing;
 
-use crate::limits::Permit;
-use crate::messages::delivery::{Deliver, Journal, Settled, Slot, entries};
-use crate::messages::pool::{Idle, Wish};
+use crate::carriage::Carriage;
+use crate::carriage::live::Live;
+use crate::carriage::reuse;
+use crate::messages::delivery::{Deliver, Settled};
 use crate::targets::remote::account::Account;
 use crate::targets::remote::caller::{Caller, remote};
 use crate::targets::remote::hosts::NoLeave;
-use crate::targets::remote::live::Live;
 use crate::targets::remote::network::Network;
-use crate::targets::remote::patience::Patience;
-use crate::targets::remote::reuse::{self, Lender, Lent};
 
 pub struct RemotePorts {
     caller: Caller,
     /// Without the id of the message, which the lines about sessions name themselves.
     sessions: Logger,
-    envelope: Arc<Envelope>,
-    body: Body,
-    key: PoolKey,
-    journal: Journal,
-    attempt: u32,
-    recipients: Vec<(u32, Recipient)>,
-    /// Given back when the attempt ends.
-    _slot: Slot,
-    _permit: Option<Permit>,
-    settled_to: Address<Settled>,
-    patience: Patience,
-    outcomes: Vec<(u32, Outcome)>,
-    last: Option<Settled>,
+    carriage: Carriage,
 }
 
 impl RemotePorts {
     pub fn new(network: Arc<Network>, work: Deliver, clock: Clock, log: Logger) -> RemotePorts {
         let tls = work.envelope.flags.tls;
-        let key = reuse::key(&network.target, &network.local, work.destination, tls);
+        let key = reuse::key(&network.target, &network.local, work.destination.clone(), tls);
         let id = work.envelope.id;
         let caller = Caller {
             counters: Arc::clone(&network.counters),
@@ -70,58 +50,22 @@ impl RemotePorts {
             sts: OnceCell::new(),
             whereabouts: work.whereabouts.clone(),
             network,
-            clock,
+            clock: clock.clone(),
             log: log.new(slog::o!("id" => id.to_string())),
         };
-        RemotePorts {
-            caller,
-            sessions: log,
-            envelope: work.envelope,
-            body: work.body,
-            key,
-            journal: work.journal,
-            attempt: work.attempt,
-            recipients: work.recipients,
-            _slot: work.slot,
-            _permit: work.permit,
-            settled_to: work.settled_to,
-            patience: Patience::new(
-                work.lease.batch,
-                work.waiting_to,
-                work.called_off,
-                work.whereabouts,
-                work.means,
-            ),
-            outcomes: Vec::new(),
-            last: None,
-        }
+        let carriage = Carriage::new(work, key, clock, caller.log.clone());
+        RemotePorts { caller, sessions: log, carriage }
     }
 
     /// All outcomes of the attempt, and those of them that nobody was told of, for the closing message.
     pub fn into_outcomes(self) -> (Vec<(u32, Outcome)>, Option<Settled>) {
-        (self.outcomes, self.last)
+        self.carriage.into_outcomes()
     }
 
     fn account(&self) -> Account<'_> {
-        let destination = &self.key.destination;
-        Account { log: &self.sessions, destination, id: self.envelope.id }
+        let destination = &self.carriage.key.destination;
+        Account { log: &self.sessions, destination, id: self.carriage.envelope.id }
     }
-
-    fn refused_all(addressees: &[Addressee], failure: &Failure) -> Transacted {
-        let fates =
-            addressees.iter().map(|a| (a.index(), Fate::Refused(failure.clone()))).collect();
-        untouched(fates, false)
-    }
-}
-
-fn lender<'a>(caller: &'a Caller, key: &'a PoolKey) -> Lender<'a> {
-    let Network { pool_out: check_out, pool_in: check_in, .. } = &*caller.network;
-    Lender { check_out, check_in, key, now: caller.clock.now() }
-}
-
-/// No transaction was made, and the session is as it was.
-fn untouched(fates: Vec<(u32, Fate)>, dsn_passed_on: bool) -> Transacted {
-    Transacted { fates, standing: Standing::Good, misunderstood: false, dsn_passed_on }
 }
 
 /// What is looked up when nobody waits for it any more: it says nothing of the name, and counts for nothing.
@@ -139,18 +83,18 @@ impl Approach for RemotePorts {
         let caller = &self.caller;
         // RFC 8461 §5 wants to know of the policy before any exchanger is dialled: both are asked for at once.
         let both = async { tokio::join!(caller.network.mx(domain), caller.sts(domain)).0 };
-        let found = self.patience.before(both).await;
+        let found = self.carriage.patience.before(both).await;
         found.unwrap_or_else(called_off)
     }
 
     async fn addresses(&mut self, host: &Domain) -> Lookup<HostAddresses> {
         self.caller.whereabouts.at(Phase::AddressLookup, host.ascii(), None);
-        let found = self.patience.before(self.caller.network.addresses(host)).await;
+        let found = self.carriage.patience.before(self.caller.network.addresses(host)).await;
         found.unwrap_or_else(called_off)
     }
 
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
-        let found = self.patience.before(self.caller.require(candidate)).await;
+        let found = self.carriage.patience.before(self.caller.require(candidate)).await;
         found.unwrap_or_else(|| {
             let text = "called off while policies were looked up";
             Err(Failure::new(Cause::Suspended, text))
@@ -166,7 +110,7 @@ impl Approach for RemotePorts {
         let host = candidate.map(|candidate| &candidate.host);
         let caller = &self.caller;
         caller.whereabouts.at(Phase::AwaitingOther, &remote(host, address).host, Some(address));
-        let means = self.patience.means();
+        let means = self.carriage.patience.means();
         let reach = async {
             let mut dialling = caller.network.hosts.begin(address, means).await?;
             let reach = caller.reach(candidate, address, requirement);
@@ -177,11 +121,11 @@ impl Approach for RemotePorts {
             }
             Ok(reached)
         };
-        let reached = match self.patience.before(reach).await {
+        let reached = match self.carriage.patience.before(reach).await {
             Some(Ok(reached)) => Some(reached),
             Some(Err(no_leave)) => {
                 if let NoLeave::Silent(_) = no_leave {
-                    self.patience.knows_silence();
+                    self.carriage.patience.knows_silence();
                 }
                 // No session, but what an operator looks for at this destination.
                 let (failure, remote) = (no_leave.failure(address), remote(host, address));
@@ -233,162 +177,34 @@ impl Approach for RemotePorts {
 
 impl Ports for RemotePorts {
     fn do_without_requiretls(&mut self) {
-        let mut envelope = (*self.envelope).clone();
+        let mut envelope = (*self.carriage.envelope).clone();
         envelope.flags.tls = TlsWish::Unsaid;
         self.caller.wish = envelope.flags.tls;
-        self.key.class.tls = envelope.flags.tls;
-        self.envelope = Arc::new(envelope);
+        self.carriage.key.class.tls = envelope.flags.tls;
+        self.carriage.envelope = Arc::new(envelope);
         info!(self.caller.log, "notification goes out without REQUIRETLS, which nobody offers");
     }
 }
 
 impl Delivery for RemotePorts {
     async fn check_out(&mut self) -> Option<Live> {
-        self.caller.whereabouts.enter(Phase::IdleSession);
-        let (caller, lender) = (&self.caller, lender(&self.caller, &self.key));
-        let found = lender.lend(|proof| caller.in_force(proof));
-        let idle = *self.patience.before(found).await??;
-        let Idle { mut session, remote, facts, proof, .. } = idle;
-        let Idle { opened, last_used, transactions, recording, .. } = idle;
-        session.show_to(Some(self.caller.whereabouts.clone()));
-        let phase = Phase::In(Stage::Mail);
-        self.caller.whereabouts.at(phase, &remote.host, Some(proof.address));
-        recording.carries(self.envelope.id);
-        let live = Live {
-            session,
-            remote,
-            facts: SessionFacts { reused: true, ..facts },
-            proof,
-            opened,
-            transactions,
-            reuse_limit: self.caller.network.reuse_limit,
-            lent: Some(Lent { transactions, last_used }),
-            recording,
-            unfinished: None,
-        };
-        self.caller.counters.reused.add_one();
+        let RemotePorts { caller, carriage, .. } = self;
+        let outfit = caller.network.outfit();
+        let live = carriage.check_out(&outfit, |proof| caller.in_force(proof)).await?;
         self.account().used(&live);
         Some(live)
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
-        let capabilities = live.session.capabilities();
-        let Mailing { mail, recipients: commands, refused } = match mailing(
-            &self.envelope,
-            addressees,
-            capabilities,
-            self.caller.network.eight_bit,
-        ) {
-            Ok(mailing) => mailing,
-            Err(failure) => {
-                live.recording.failed(&failure);
-                return RemotePorts::refused_all(addressees, &failure);
-            }
-        };
-        let dsn_passed_on = capabilities.dsn;
-        let mut fates: Vec<(u32, Fate)> =
-            refused.into_iter().map(|(i, f)| (i, Fate::Refused(f))).collect();
-        if commands.is_empty() {
-            live.note_fates(&fates);
-            return untouched(fates, dsn_passed_on);
-        }
-        let chunks = self.caller.network.unchunked.chunks(live.proof.address);
-        let flow = Flow::of(live.session.dialect(), capabilities, self.body.len(), chunks);
-        let unannounced = is_unannounced(&self.envelope, capabilities);
-        live.transactions += 1;
-        let (indices, lines): (Vec<u32>, Vec<Vec<u8>>) = commands.into_iter().unzip();
-        let journal = self.journal.clone();
-        // Everybody behind an address that is named once.
-        let everybody = |index: &u32| {
-            let named = addressees.iter().find(|addressee| addressee.index() == *index);
-            named.map_or_else(Vec::new, |addressee| addressee.indices.clone())
-        };
-        let places: Vec<Vec<u32>> = indices.iter().map(everybody).collect();
-        let (counters, log) = (Arc::clone(&self.caller.counters), self.caller.log.clone());
-        let (mx, long_lines) = (live.remote.host.clone(), self.envelope.flags.long_lines);
-        // Somebody was accepted, so the content goes out.
-        let count = move || {
-            if unannounced {
-                counters.eight_bit_unannounced.add_one();
-                info!(log, "8-bit content to a server without 8BITMIME"; "mx" => &mx);
-            }
-            if long_lines {
-                counters.long_lines.add_one();
-                debug!(log, "content has lines above 998 octets"; "mx" => &mx);
-            }
-        };
-        // The journal knows of the dot before the peer does: a crash from here on is known as *outcome unknown*.
-        let before_dot = move |accepted: Vec<usize>| async move {
-            count();
-            let entries = accepted
-                .iter()
-                .filter_map(|place| places.get(*place))
-                .flatten()
-                .map(|index| (*index, JournalEntry::DotSent))
-                .collect();
-            // Nothing was taken yet: without the word of it the dot is not sent.
-            let written = journal.write(entries).await;
-            written.map_err(|e| Failure::new(Cause::OwnResources, e.to_string()))
-        };
-        let progress = live.session.progress();
-        let work = live.session.transact(flow, mail, lines, &self.body, before_dot);
-        let ending = self.patience.within(&progress, work).await;
-        fates.extend(indices.into_iter().zip(ending.fates));
-        live.note_fates(&fates);
-        let Ending { standing, chunk_unknown: misunderstood, .. } = ending;
-        if misunderstood {
-            self.caller.network.unchunked.note(live.proof.address);
-            info!(self.caller.log, "server announces CHUNKING and does not know BDAT"; "mx" => &live.remote.host);
-        }
-        Transacted { fates, standing, misunderstood, dsn_passed_on }
+        self.carriage.transact(&self.caller.network.outfit(), live, addressees).await
     }
 
     async fn release(&mut self, live: Live, standing: Standing) {
-        if let Some(failure) = &live.unfinished {
-            live.recording.failed(failure);
-        }
-        let wish = match standing {
-            Standing::Good => Wish::Keep,
-            // The pool says QUIT in a task of its own, also while the daemon stops.
-            Standing::Parting => Wish::Part,
-            // Closed by being dropped: a stream that is out of step gets no QUIT.
-            Standing::Broken => return,
-        };
-        let idle = Idle {
-            last_used: reuse::last_used(live.lent, live.transactions, self.caller.clock.now()),
-            session: live.session,
-            remote: live.remote,
-            facts: SessionFacts { reused: false, ..live.facts },
-            proof: live.proof,
-            opened: live.opened,
-            transactions: live.transactions,
-            recording: live.recording,
-        };
-        lender(&self.caller, &self.key).give_back(Box::new(idle), wish);
+        self.carriage.release(&self.caller.network.outfit(), live, standing);
     }
 
     async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
-        self.caller.whereabouts.step(Phase::Settling);
-        self.outcomes.extend(outcomes.iter().cloned());
-        let address = |index: u32| {
-            let found = self.recipients.iter().find(|(i, _)| *i == index);
-            found.map_or_else(String::new, |(_, r)| r.address.to_string())
-        };
-        let settled = Settled {
-            envelope: Arc::clone(&self.envelope),
-            attempt: self.attempt,
-            destination: self.key.destination.clone(),
-            outcomes: outcomes.iter().map(|(i, o)| (address(*i), o.clone())).collect(),
-            facts: facts.clone(),
-        };
-        if rest == Rest::None {
-            self.last = Some(settled);
-            return;
-        }
-        if let Err(e) = self.journal.write(entries(&outcomes)).await {
-            warn!(self.caller.log, "outcome could not be journaled"; "cause" => %e);
-        }
-        self.settled_to.do_send(settled);
+        self.carriage.settle(outcomes, facts, rest).await;
     }
 }
 
@@ -420,13 +236,16 @@ mod tests {
     use posthaste_mail::route::destination::DestinationKey;
     use posthaste_mail::route::hosts::Means;
 
+    use posthaste_mail::wire::client::transaction::Fate;
+
     use super::*;
+    use crate::carriage::unchunked::Unchunked;
+    use crate::messages::pool::Idle;
     use crate::messages::pool::{CheckOut, Claim};
     use crate::targets::recorder::{
         Recorder, body, envelope, recipient, silent, with_actors, work,
     };
     use crate::targets::remote::hosts::HostMemory;
-    use crate::targets::remote::unchunked::Unchunked;
     use crate::wire::Wire;
 
     /// Says yes to everything, and returns all it was sent.
@@ -607,7 +426,7 @@ mod tests {
                 assert!(none.text.contains("for 12 seconds"), "{none}");
                 assert!(matches!(none.outcome(), Outcome::Postponed(_)));
                 // The queue was told, and does not want it to give up a second time.
-                assert_eq!(second.patience.means(), Means::Patience);
+                assert_eq!(second.carriage.patience.means(), Means::Patience);
             };
             tokio::select! {
                 _ = first.connect(None, address, &requirement) => panic!("nobody greets"),

@@ -21,10 +21,10 @@ use posthaste_mail::policy::requirement::Requirement;
 use posthaste_mail::route::addresses::HostAddresses;
 use posthaste_mail::route::mx::{Candidate, MxRecord};
 
+use crate::carriage::live::Live;
 use crate::messages::admin::Examine;
 use crate::targets::remote::Deps;
 use crate::targets::remote::caller::Caller;
-use crate::targets::remote::live::Live;
 use crate::task::spawn_reporting;
 use crate::wire::Wire;
 

@@ -10,7 +10,7 @@ use posthaste_mail::policy::proof::Proof;
 use posthaste_mail::time::Timestamp;
 use posthaste_mail::wire::client::transaction::Fate;
 
-use crate::targets::remote::reuse::Lent;
+use crate::carriage::reuse::Lent;
 use crate::wire::Recording;
 
 pub struct Live {
