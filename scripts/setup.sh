@@ -18,7 +18,7 @@ beside=/var/cache/posthaste-peers
 case $1 in
     build) packages=(gcc libc6-dev make pkg-config libssl-dev) ;;
     # libnet-ssleay-perl gives swaks its TLS.
-    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace nginx exim4-daemon-light opensmtpd) ;;
+    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace nginx dovecot-lmtpd dovecot-imapd exim4-daemon-light opensmtpd) ;;
     *)     usage ;;
 esac
 kind=$1

@@ -8,12 +8,13 @@
 //! | `connection`, `client`, `source` | one SMTP connection; a raw client; a load of messages that counts what was acknowledged |
 //! | `sink`, `dialogue` | a recording SMTP server; a server that plays a script |
 //! | `certificates` | a certificate authority of the test's own |
-//! | `postfix`, `exim`, `opensmtpd`, `nginx`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `postfix`, `exim`, `opensmtpd`, `dovecot`, `nginx`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
 //! | `maildir`, `mounts` | where real servers deliver; how one that is only unpacked finds its files |
 //! | `trial` | a table of misbehaving peers, and what must come of each |
 //! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
 //! | `notification` | a delivery status notification, taken apart |
 //! | `outbound` | all of it put together: daemon, DNS, and a place for notifications |
+//! | `forwarding` | a daemon with a forwarder behind its queue |
 
 pub mod area;
 pub mod certificates;
@@ -22,7 +23,9 @@ pub mod connection;
 pub mod daemon;
 pub mod dialogue;
 pub mod dns;
+pub mod dovecot;
 pub mod exim;
+pub mod forwarding;
 pub mod maildir;
 pub mod message;
 pub mod mounts;

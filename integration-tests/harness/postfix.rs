@@ -42,15 +42,28 @@ impl Postfix {
              {{defer@{domain} = 450 4.2.1 try later}} }}, "
         );
         let door = Door { address: area.socket(), name, certificate };
-        Postfix::with_doors(area, domain, &access, &[door])
+        Postfix::with_doors(area, domain, &access, &[door], "")
+    }
+
+    /// One that takes mail for anybody from whoever satisfies these options, lines of `-o name=value` in its service.
+    pub fn relay(area: &Area, certificate: &Certificate, options: &str) -> Postfix {
+        let name = "relay.example.test".to_owned();
+        let door = Door { address: area.socket(), name, certificate: Some(certificate.clone()) };
+        Postfix::with_doors(area, "static:all", "", &[door], options)
     }
 
     /// The mail exchanger of all domains, behind several doors. The mailbox is one.
     pub fn of_all_domains(area: &Area, doors: &[Door]) -> Postfix {
-        Postfix::with_doors(area, "static:all", "", doors)
+        Postfix::with_doors(area, "static:all", "", doors, "")
     }
 
-    fn with_doors(area: &Area, domains: &str, access: &str, doors: &[Door]) -> Postfix {
+    fn with_doors(
+        area: &Area,
+        domains: &str,
+        access: &str,
+        doors: &[Door],
+        options: &str,
+    ) -> Postfix {
         let address = doors[0].address;
         let name = format!("postfix-{}", address.ip());
         let folder = area.folder(&name);
@@ -62,13 +75,16 @@ impl Postfix {
         let mailbox = Maildir::new(folder.join("mail/box"));
         fs::write(folder.join("main.cf"), main_cf(&folder, &doors[0].name, domains, access))
             .unwrap();
-        let services = doors.iter().map(|door| service(area, door)).collect::<String>();
+        let service = |door| service(area, door) + options;
+        let services = doors.iter().map(service).collect::<String>();
         fs::write(folder.join("master.cf"), master_cf(&services)).unwrap();
         let mut postfix = command(PROGRAM);
         let mut process =
             Process::start(area, &name, postfix.arg("-c").arg(&folder).arg("start-fg"));
-        process.wait_until_ready(Duration::from_secs(30), || {
-            Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220)
+        let tls_first = options.contains("wrappermode=yes");
+        process.wait_until_ready(Duration::from_secs(30), || match tls_first {
+            true => std::net::TcpStream::connect(address).is_ok(),
+            false => Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220),
         });
         Postfix { address, folder, mailbox, process }
     }
