@@ -1,6 +1,7 @@
 //! ForwardActor: one `target.smtp` or `target.lmtp`, which gives mail to servers that are named in the configuration. It owns nothing that
 //! a crash could lose: every attempt is a task of its own.
 
+pub mod caller;
 pub mod ports;
 pub mod relay;
 pub mod settings;
