@@ -2,7 +2,11 @@
 
 use actix::Recipient;
 
+use posthaste_mail::wire::client::opening::Dialect;
+
+use crate::limits::SharedLimits;
 use crate::messages::intake::{Accept, Decide};
+use crate::messages::passage::Begin;
 
 /// A configured target, by its place in the list of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,8 +19,21 @@ pub enum Door {
         accept: Recipient<Accept>,
         decide: Recipient<Decide>,
     },
+    /// A forwarder: its server answers while the client waits.
+    Through(Through),
     /// Accepts and discards.
     Dummy,
     /// Nothing can be handed over here; the configuration sees to it that nobody comes.
     Closed,
+}
+
+/// How a forwarder is reached without a queue.
+#[derive(Clone)]
+pub struct Through {
+    pub begin: Recipient<Begin>,
+    /// What its servers speak.
+    pub spoken: Dialect,
+    /// `auth forward`: it logs in as the client.
+    pub as_client: bool,
+    pub limits: Option<SharedLimits>,
 }

@@ -5,12 +5,13 @@ use actix::Recipient;
 use posthaste_mail::route::destination::Splitting;
 
 use crate::configuration::{Target, TargetSettings};
-use crate::exit::Door;
+use crate::exit::{Door, Through};
 use crate::limits::SharedLimits;
 use crate::messages::delivery::Deliver;
 use crate::root::guard::Unborn;
 use crate::targets::dummy::DummyActor;
 use crate::targets::forward::ForwardActor;
+use crate::targets::forward::settings::Auth;
 use crate::targets::queue::QueueActor;
 use crate::targets::queue::notice::Way;
 use crate::targets::remote::RemoteDeliveryActor;
@@ -64,12 +65,18 @@ impl Kin {
                         remote = Some(unborn);
                         (Some(address.recipient()), Splitting::ByHost, Door::Closed)
                     }
-                    Some(TargetSettings::Forward(_)) => {
+                    Some(TargetSettings::Forward(settings)) => {
                         let unborn = Unborn::<ForwardActor>::conceive();
                         let address = unborn.address();
                         forwarder = Some(unborn);
+                        let door = Door::Through(Through {
+                            begin: address.clone().recipient(),
+                            spoken: settings.dialect,
+                            as_client: settings.auth == Auth::Forward,
+                            limits: settings.limits.clone(),
+                        });
                         // One message in one session: whoever is named in the configuration has all its recipients.
-                        (Some(address.recipient()), whole, Door::Closed)
+                        (Some(address.recipient()), whole, door)
                     }
                     Some(TargetSettings::Dummy) => {
                         let unborn = Unborn::<DummyActor>::conceive();

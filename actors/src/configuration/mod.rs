@@ -373,22 +373,19 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Forwarding without a queue is for later versions; a remote target needs somebody who tries again.
+    /// It needs somebody who tries again.
     fn no_direct_remote(&self, settings: &EndpointSettings) {
         let targets = self.targets.borrow();
         for exit in settings.pipeline.targets() {
             let Some(target) = targets.get(exit.0) else { continue };
-            let kind = match target.settings {
-                Some(TargetSettings::Remote(_)) => "target.remote",
-                Some(TargetSettings::Forward(_)) => "target.smtp or target.lmtp",
-                Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => continue,
-            };
-            let text = format!(
-                "{}: {kind} {} straight behind an endpoint is not supported by this version, put \
-                 a target.queue in between",
-                settings.name, target.name
-            );
-            self.problems().push(Problem::error(&self.loaded.file, text));
+            if let Some(TargetSettings::Remote(_)) = target.settings {
+                let text = format!(
+                    "{}: target.remote {} straight behind an endpoint is not supported by this \
+                     version, put a target.queue in between",
+                    settings.name, target.name
+                );
+                self.problems().push(Problem::error(&self.loaded.file, text));
+            }
         }
     }
 

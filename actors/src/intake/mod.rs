@@ -1,6 +1,8 @@
 //! EndpointActor: one `smtp`, `submission` or `lmtp` block, its listeners and its sessions.
 
+mod answers;
 pub mod auth;
+mod passages;
 pub mod session;
 pub mod settings;
 pub mod table;

@@ -18,17 +18,20 @@ use posthaste_edge::socket::Connection;
 use posthaste_edge::tls::ServerTls;
 use posthaste_mail::address::{Host, Mailbox};
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
-use posthaste_mail::pipeline::{Deliveries, Pipeline, Refusal, Transaction};
+use posthaste_mail::pipeline::{Deliveries, Hop, Pipeline, Transaction};
 use posthaste_mail::status::Enhanced;
 use posthaste_mail::time::Timestamp;
 use posthaste_mail::trace::{Client, Trace};
+use posthaste_mail::wire::client::auth::Account;
 use posthaste_mail::wire::server::{
     Answer, Credentials, Dialect, Event, Mail, READ_SIZE, Rcpt, Server, Settings, Step, Tls,
 };
 
 use crate::content::{Demands, Incoming};
 use crate::exit::{Door, Exit};
+use crate::intake::answers::{answer_of, each, refused};
 use crate::intake::auth::{AuthRefusal, Authenticator};
+use crate::intake::passages::{Bearer, Passages, Stop};
 use crate::limits::{LONGEST_WAIT, Permit, SharedLimits};
 use crate::messages::intake::{Accept, Decide};
 
@@ -51,12 +54,22 @@ pub struct Endpoint {
     pub buffer: BufferDir,
 }
 
+impl Endpoint {
+    /// Does anybody log in somewhere as our client?
+    fn forwards_accounts(&self) -> bool {
+        let as_client = |door: &Door| matches!(door, Door::Through(through) if through.as_client);
+        self.auth.is_some() && self.doors.iter().any(as_client)
+    }
+}
+
 struct Session {
     endpoint: Arc<Endpoint>,
     log: Logger,
     address: Option<IpAddr>,
     helo: String,
     user: Option<String>,
+    /// What the client logged in with, where a forwarder logs in as its client.
+    account: Option<Account>,
     open: Option<Open>,
     rcpt_errors: u32,
 }
@@ -68,6 +81,7 @@ struct Open {
     /// Source selection, once it has been made; or why it failed.
     routed: Option<Result<Transaction<Exit>, Answer>>,
     deliveries: Deliveries<Exit>,
+    passages: Passages,
     accepted: Vec<Mailbox>,
     incoming: Option<Incoming>,
     flags: MessageFlags,
@@ -97,6 +111,7 @@ pub async fn run(
         address,
         helo: String::new(),
         user: None,
+        account: None,
         open: None,
         rcpt_errors: 0,
     };
@@ -131,6 +146,7 @@ pub async fn run(
                 stream = handshake(stream, &session.endpoint).await?;
                 session.helo.clear();
                 session.user = None;
+                session.account = None;
                 session.open = None;
                 server.tls_started();
             }
@@ -205,6 +221,11 @@ impl Session {
                 Ok(account) => {
                     info!(self.log, "authenticated"; "user" => &account);
                     self.user = Some(account);
+                    self.account = self
+                        .endpoint
+                        .forwards_accounts()
+                        .then(|| Account::new(&credentials.username, credentials.password.expose()))
+                        .flatten();
                     server.accept();
                 }
                 Err(answer) => server.answer(answer),
@@ -270,6 +291,7 @@ impl Session {
             id,
             routed: None,
             deliveries: Deliveries::new(),
+            passages: Passages::default(),
             accepted: Vec::new(),
             incoming: None,
             flags,
@@ -331,7 +353,9 @@ impl Session {
         };
         match transaction.route(&rcpt.to) {
             Ok(hops) => {
-                open.deliveries.add(hops, rcpt.orcpt.as_ref(), rcpt.notify);
+                let stored = self.pass_on(hops, &rcpt).await?;
+                let Some(open) = self.open.as_mut() else { return Err(Answer::internal_fault()) };
+                open.deliveries.add(stored, rcpt.orcpt.as_ref(), rcpt.notify);
                 open.accepted.push(rcpt.to);
                 Ok(())
             }
@@ -342,6 +366,66 @@ impl Session {
                 }
                 Err(answer_of(&refusal))
             }
+        }
+    }
+
+    /// Names the recipient to the servers it goes to straight. The other hops come back.
+    async fn pass_on(
+        &mut self,
+        hops: Vec<Hop<Exit>>,
+        rcpt: &Rcpt,
+    ) -> Result<Vec<Hop<Exit>>, Answer> {
+        let endpoint = Arc::clone(&self.endpoint);
+        let (mut stops, mut stored) = (Vec::new(), Vec::new());
+        for hop in hops {
+            match endpoint.doors.get(hop.target.0) {
+                Some(Door::Through(through)) => stops.push(Stop {
+                    exit: hop.target,
+                    through,
+                    sender: hop.sender,
+                    recipient: Recipient {
+                        address: hop.recipient,
+                        original: hop.original,
+                        orcpt: rcpt.orcpt.clone(),
+                        notify: rcpt.notify,
+                    },
+                }),
+                Some(Door::Queue { .. } | Door::Dummy | Door::Closed) | None => stored.push(hop),
+            }
+        }
+        if stops.is_empty() {
+            return Ok(stored);
+        }
+        let origin = self.origin();
+        let Some(open) = self.open.as_mut() else { return Err(Answer::internal_fault()) };
+        let envelope = Envelope {
+            id: open.id,
+            from: open.mail.from.clone(),
+            flags: open.flags,
+            ret: open.mail.ret,
+            envid: open.mail.envid.clone(),
+            origin,
+            arrived: endpoint.clock.now(),
+            size: open.mail.size.unwrap_or(0),
+            message_id: None,
+            route: Route::Target,
+        };
+        let bearer = Bearer {
+            dialect: endpoint.protocol.dialect,
+            account: self.account.as_ref(),
+            clock: &endpoint.clock,
+            envelope,
+        };
+        open.passages.name(stops, &bearer).await?;
+        Ok(stored)
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            helo: self.helo.clone(),
+            address: self.address,
+            user: self.user.clone(),
+            hidden: self.endpoint.protocol.dialect == Dialect::Submission,
         }
     }
 
@@ -387,20 +471,17 @@ impl Session {
             flags: open.flags,
             ret: open.mail.ret,
             envid: open.mail.envid.clone(),
-            origin: Origin {
-                helo: self.helo.clone(),
-                address: self.address,
-                user: self.user.clone(),
-                hidden: self.endpoint.protocol.dialect == Dialect::Submission,
-            },
+            origin: self.origin(),
             arrived: now,
             size: complete.body.len(),
             message_id: complete.message_id,
             route: Route::Target,
         };
         let deliveries = std::mem::take(&mut open.deliveries).into_vec();
-        // One queue answers for itself; several decide together, so that a refusal by one leaves no trace in the others.
-        let together = deliveries.len() > 1 && self.endpoint.protocol.dialect != Dialect::Lmtp;
+        let passages = std::mem::take(&mut open.passages);
+        // One queue answers for itself; several decide together, and with a server, so that a refusal by one leaves no trace in the others.
+        let several = deliveries.len() + usize::from(!passages.is_empty()) > 1;
+        let together = several && self.endpoint.protocol.dialect != Dialect::Lmtp;
         let mut results = Vec::with_capacity(deliveries.len());
         let mut taken = Vec::new();
         for (place, delivery) in deliveries.into_iter().enumerate() {
@@ -422,8 +503,16 @@ impl Session {
             if result.is_ok() || together {
                 taken.push((exit, id));
             }
-            results.push((recipients, result));
+            let queued = || Answer::ok(format!("Ok: queued as {}", open.id));
+            results.push((recipients, result.map(|()| queued())));
         }
+        // The server comes last: what it has taken it does not give back.
+        let all_stored = results.iter().all(|(_, result)| result.is_ok());
+        let passed = match all_stored || !together {
+            true => passages.deliver(&complete.body).await,
+            false => Vec::new(),
+        };
+        results.extend(passed);
         if together {
             let keep = results.iter().all(|(_, result)| result.is_ok());
             // Of what is withdrawn nothing has to be known but that it is asked for.
@@ -435,13 +524,14 @@ impl Session {
                 *result = Err(Answer::internal_fault());
             }
         }
-        let done = Answer::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {}", open.id));
         if self.endpoint.protocol.dialect == Dialect::Lmtp {
-            server.answer_recipients(each(&open.accepted, &results, &done));
+            server.answer_recipients(each(&open.accepted, &results));
         } else {
             // One answer for all: the first trouble, if there was any.
-            let trouble = results.into_iter().find_map(|(_, result)| result.err());
-            server.answer(trouble.unwrap_or(done));
+            let trouble = results.iter().position(|(_, result)| result.is_err()).unwrap_or(0);
+            let said =
+                results.into_iter().nth(trouble).map(|(_, said)| said.unwrap_or_else(|no| no));
+            server.answer(said.unwrap_or_else(Answer::internal_fault));
         }
     }
 
@@ -455,7 +545,7 @@ impl Session {
     ) -> Result<(), Answer> {
         let id = envelope.id;
         match self.endpoint.doors.get(exit.0) {
-            None | Some(Door::Closed) => Err(Answer::internal_fault()),
+            None | Some(Door::Closed | Door::Through(_)) => Err(Answer::internal_fault()),
             Some(Door::Dummy) => {
                 info!(self.log, "discarded"; "id" => %id, "recipients" => recipients.len());
                 Ok(())
@@ -485,31 +575,4 @@ impl Session {
         }
         all
     }
-}
-
-/// RFC 2033 §4.2: an answer for each accepted recipient, in their order.
-fn each(
-    accepted: &[Mailbox],
-    results: &[(Vec<Mailbox>, Result<(), Answer>)],
-    done: &Answer,
-) -> Vec<Answer> {
-    let of = |recipient: &Mailbox| {
-        let trouble = results.iter().find_map(|(recipients, result)| match result {
-            Err(answer) if recipients.contains(recipient) => Some(answer.clone()),
-            _ => None,
-        });
-        trouble.unwrap_or_else(|| done.clone()).about(recipient)
-    };
-    accepted.iter().map(of).collect()
-}
-
-fn answer_of(refusal: &Refusal) -> Answer {
-    Answer::new(refusal.code, refusal.enhanced, refusal.text.clone())
-}
-
-fn refused(log: &Logger, refusal: &Refusal, address: &str) -> Answer {
-    info!(log, "refused"; "address" => address, "code" => refusal.code,
-        "text" => &refusal.text, "rule" => refusal.rule.as_ref().map(ToString::to_string),
-        "detail" => &refusal.detail);
-    answer_of(refusal)
 }

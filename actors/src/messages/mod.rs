@@ -4,5 +4,6 @@ pub mod admin;
 pub mod delivery;
 pub mod intake;
 pub mod lifecycle;
+pub mod passage;
 pub mod policy;
 pub mod pool;

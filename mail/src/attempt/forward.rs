@@ -107,6 +107,12 @@ fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
     }
 }
 
+/// Nobody is there: one failure from what each of the servers had to say.
+pub fn nobody(troubles: &[Failure]) -> Failure {
+    let (troubles, coverage, stop) = (troubles.to_vec(), Coverage::Whole, false);
+    Round { troubles, coverage, stop }.verdict(&[]).failure
+}
+
 /// The way through the servers.
 struct Round {
     /// Why there was no session.

@@ -2,6 +2,7 @@
 //! a crash could lose: every attempt is a task of its own.
 
 pub mod caller;
+mod passage;
 pub mod ports;
 pub mod relay;
 pub mod settings;
@@ -11,15 +12,19 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use slog::{Logger, warn};
+use tokio::sync::mpsc;
 
 use posthaste_edge::clock::Clock;
+use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::attempt::forward::forward;
 use posthaste_mail::attempt::remote::Job;
 use posthaste_mail::outcome::{Cause, Failure, Stage};
 
 use crate::messages::delivery::{Busy, Deliver, Finished};
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
+use crate::messages::passage::{Begin, Passage};
 use crate::task::spawn_reporting;
+use caller::Caller;
 use ports::RelayPorts;
 use relay::Relay;
 
@@ -103,6 +108,38 @@ impl Handler<Deliver> for ForwardActor {
             finished_to.do_send(Finished { lease, outcomes, fault, last });
         });
         MessageResult(Ok(()))
+    }
+}
+
+impl Handler<Begin> for ForwardActor {
+    type Result = Result<Passage, Failure>;
+
+    fn handle(&mut self, message: Begin, _: &mut Context<Self>) -> Self::Result {
+        if self.state.draining {
+            return Err(Failure::new(Cause::Interrupted, "the daemon is stopping"));
+        }
+        self.state.attempts += 1;
+        let Begin { envelope, client } = message;
+        let log = self.deps.log.new(slog::o!("id" => envelope.id.to_string()));
+        let caller = Caller {
+            relay: Arc::clone(&self.deps.relay),
+            wish: envelope.flags.tls,
+            id: envelope.id,
+            destination: self.deps.relay.target.clone(),
+            client,
+            whereabouts: Whereabouts::default(),
+            clock: self.deps.clock.clone(),
+            log: log.clone(),
+        };
+        let (orders, coming) = mpsc::channel(1);
+        let work = passage::run(caller, Arc::new(envelope), coming);
+        spawn_reporting(&self.deps.runtime, work, move |end| {
+            // Whoever waits for an answer notices that nobody is there any more.
+            if let Err(panic) = end {
+                warn!(log, "forwarding task panicked"; "cause" => panic);
+            }
+        });
+        Ok(Passage(orders))
     }
 }
 

@@ -1,0 +1,240 @@
+//! A message that goes straight through. The client waits, so nothing is tried twice: the first server that a session can be made with has
+//! it, and what that one says is what the client is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{info, warn};
+use tokio::sync::mpsc;
+
+use posthaste_edge::session::{Listing, Session};
+use posthaste_mail::attempt::addressee::Addressee;
+use posthaste_mail::attempt::forward::nobody;
+use posthaste_mail::attempt::mailing::{EightBit, Mailing, mailing};
+use posthaste_mail::envelope::{BodyType, Envelope, Recipient};
+use posthaste_mail::outcome::{Cause, Failure, Outcome};
+use posthaste_mail::wire::capabilities::Capabilities;
+use posthaste_mail::wire::client::transaction::{Fate, Standing};
+
+use crate::carriage::live::Live;
+use crate::messages::passage::Order;
+use crate::targets::forward::caller::Caller;
+
+/// RFC 5321 §4.5.3.2.3: a client waits five minutes for the answer to RCPT. By then it should have one.
+const LONGEST_APPROACH: Duration = Duration::from_secs(4 * 60);
+/// Addresses of one server that are dialled.
+const MOST_ADDRESSES: usize = 5;
+
+/// Serves one passage until its end, or until nobody wants it any more.
+pub async fn run(caller: Caller, envelope: Arc<Envelope>, mut orders: mpsc::Receiver<Order>) {
+    let mut crossing = Crossing { caller, envelope, state: State::Ashore };
+    while let Some(order) = orders.recv().await {
+        match order {
+            // Whoever has gone meanwhile is not told.
+            Order::Name { recipient, answer } => {
+                let named = crossing.name(*recipient).await;
+                let _ = answer.send(named);
+            }
+            Order::Deliver { content, answer } => {
+                let fates = crossing.deliver(&content).await;
+                let _ = answer.send(fates);
+                break;
+            }
+        }
+    }
+    crossing.end().await;
+}
+
+struct Crossing {
+    caller: Caller,
+    envelope: Arc<Envelope>,
+    state: State,
+}
+
+enum State {
+    /// Nobody was named.
+    Ashore,
+    At(Box<At>),
+    /// No server could be had: everybody is told the same.
+    Nowhere(Failure),
+    Over,
+}
+
+struct At {
+    live: Live,
+    listing: Listing,
+    /// Named to the server, in order; or why one could not be.
+    named: Vec<Result<(), Failure>>,
+    standing: Standing,
+}
+
+impl Crossing {
+    async fn name(&mut self, recipient: Recipient) -> Result<(), Failure> {
+        if let State::Ashore = self.state {
+            self.state = match self.set_out(&recipient).await {
+                Ok(at) => State::At(Box::new(at)),
+                Err(failure) => State::Nowhere(failure),
+            };
+        }
+        let at = match &mut self.state {
+            State::At(at) => at,
+            State::Nowhere(failure) => return Err(failure.clone()),
+            State::Ashore | State::Over => {
+                return Err(Failure::new(Cause::Internal, "the transaction is over"));
+            }
+        };
+        let offered = offered(&at.live.session, &self.envelope);
+        let written = written(&self.envelope, &recipient, &offered, self.caller.relay.eight_bit);
+        let remote = at.live.remote.clone();
+        let end = match written {
+            Ok((_, line)) => {
+                let end = at.live.session.name(&mut at.listing, line).await;
+                at.named.push(Ok(()));
+                end
+            }
+            Err(failure) => {
+                at.named.push(Err(failure.clone()));
+                Err(failure)
+            }
+        };
+        end.map_err(|failure| {
+            at.live.recording.failed(&failure);
+            failure.at(remote)
+        })
+    }
+
+    /// To a server, and MAIL.
+    async fn set_out(&self, first: &Recipient) -> Result<At, Failure> {
+        let reach = tokio::time::timeout(LONGEST_APPROACH, self.reach());
+        let mut live = reach.await.unwrap_or_else(|_| {
+            let text = "no server could be reached in four minutes";
+            Err(Failure::new(Cause::Unreachable, text))
+        })?;
+        let offered = offered(&live.session, &self.envelope);
+        let written = written(&self.envelope, first, &offered, self.caller.relay.eight_bit);
+        let mail = match written {
+            Ok((mail, _)) => mail,
+            Err(failure) => {
+                let remote = live.remote.clone();
+                live.session.quit().await;
+                return Err(failure.at(remote));
+            }
+        };
+        let listing = live.session.list(mail).await;
+        Ok(At { live, listing, named: Vec::new(), standing: Standing::Good })
+    }
+
+    /// A session with the first server that will have one, those that were down lately last.
+    async fn reach(&self) -> Result<Live, Failure> {
+        let caller = &self.caller;
+        let relay = &caller.relay;
+        let now = caller.clock.now();
+        let rests = |place: &usize| relay.memory.servers().rests(*place, now);
+        let (resting, fresh): (Vec<usize>, Vec<usize>) = (0..relay.servers.len()).partition(rests);
+        let mut troubles = Vec::new();
+        for place in fresh.into_iter().chain(resting) {
+            let Some(server) = relay.servers.get(place) else { continue };
+            let ways = match relay.ways(server).await {
+                Ok(ways) => ways,
+                Err(failure) => {
+                    troubles.push(failure);
+                    continue;
+                }
+            };
+            for way in ways.iter().take(MOST_ADDRESSES) {
+                let _dialling = relay.memory.begin(place, caller.clock.now());
+                match caller.reach(place, server, way).await {
+                    Ok(live) => {
+                        caller.told(&live);
+                        return Ok(live);
+                    }
+                    Err(failure) => {
+                        info!(caller.log, "session"; "server" => &server.name,
+                            "reason" => failure.cause.word(), "smtp_code" => failure.code,
+                            "smtp_enchcode" => failure.status.to_string(), "smtp_msg" => &failure.text);
+                        // Ours, or the client's: the next server would say the same.
+                        let ends = matches!(failure.clone().outcome(), Outcome::Postponed(_))
+                            || matches!(
+                                failure.cause,
+                                Cause::CredentialsRefused | Cause::CredentialsMissing
+                            );
+                        let answered = matches!(failure.cause, Cause::Refused(_));
+                        if ends {
+                            return Err(failure);
+                        }
+                        troubles.push(failure);
+                        if answered {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Err(nobody(&troubles))
+    }
+
+    async fn deliver(&mut self, content: &posthaste_edge::body::Body) -> Vec<Fate> {
+        let State::At(at) = std::mem::replace(&mut self.state, State::Over) else {
+            warn!(self.caller.log, "content for nobody");
+            return Vec::new();
+        };
+        let At { mut live, listing, named, .. } = *at;
+        let ending = live.session.deliver(listing, content).await;
+        live.note_fates(&(0u32..).zip(ending.fates.iter().cloned()).collect::<Vec<_>>());
+        let remote = live.remote.clone();
+        let mut said = ending.fates.into_iter();
+        let fates = named.into_iter().map(|named| match named {
+            Err(failure) => Fate::Refused(failure),
+            Ok(()) => match said.next() {
+                Some(Fate::Refused(failure)) => Fate::Refused(failure.at(remote.clone())),
+                Some(Fate::AnotherTransaction(failure)) => {
+                    Fate::AnotherTransaction(failure.at(remote.clone()))
+                }
+                Some(taken @ Fate::Taken(_)) => taken,
+                None => Fate::Refused(Failure::new(Cause::Internal, "no answer was kept")),
+            },
+        });
+        let fates = fates.collect();
+        part(live, ending.standing);
+        fates
+    }
+
+    async fn end(self) {
+        if let State::At(at) = self.state {
+            part(at.live, at.standing);
+        }
+    }
+}
+
+/// The client has its answer; a farewell may be drawn out.
+fn part(mut live: Live, standing: Standing) {
+    if standing != Standing::Broken {
+        tokio::spawn(async move { live.session.quit().await });
+    }
+}
+
+/// What the server offers, as far as it can be used before the content is known: a size or a body type that the client has not told is not
+/// told either.
+fn offered(session: &Session, envelope: &Envelope) -> Capabilities {
+    let mut offered = session.capabilities().clone();
+    offered.size = offered.size.filter(|_| envelope.size > 0);
+    offered.eight_bit_mime &= envelope.flags.body == BodyType::EightBitMime;
+    offered
+}
+
+/// MAIL, and RCPT for this recipient.
+fn written(
+    envelope: &Envelope,
+    recipient: &Recipient,
+    offered: &Capabilities,
+    eight_bit: EightBit,
+) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+    let one = [Addressee::new(0, recipient.clone())];
+    let Mailing { mail, mut recipients, mut refused } =
+        mailing(envelope, &one, offered, eight_bit)?;
+    match (recipients.pop(), refused.pop()) {
+        (Some((_, rcpt)), _) => Ok((mail, rcpt)),
+        (None, Some((_, failure))) => Err(failure),
+        (None, None) => Err(Failure::new(Cause::Internal, "a command cannot be written")),
+    }
+}
