@@ -141,9 +141,21 @@ fn our_certificate_opens_the_door() {
         chain.display(),
         key.display()
     );
-    let (_forwarding, _) = place.send(&lines, &message);
+    let (forwarding, _) = place.send(&lines, &message);
     let arrived = postfix.mailbox.wait_for(1, SOON);
     message.assert_arrived(&arrived[0], &postfix::ADDED);
+    drop(forwarding);
+    // And nothing else does: the server ends the session when no certificate comes (RFC 8446 §4.4.2.4).
+    let without = Area::new("no_client_certificate");
+    let lines = format!(
+        "targets {}\ntls_client {{ root_ca {} }}",
+        target("tcp", postfix.address()),
+        root_ca.display()
+    );
+    let forwarding = Forwarding::start(&without, "smtp", &lines);
+    let id = forwarding.daemon.send(SENDER, &[TO], message.bytes());
+    forwarding.daemon.wait_for_trace(&id, "deferred", SOON);
+    assert_eq!(postfix.mailbox.messages().len(), 1);
 }
 
 #[test]
