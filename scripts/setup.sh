@@ -18,7 +18,8 @@ beside=/var/cache/posthaste-peers
 case $1 in
     build) packages=(gcc libc6-dev make pkg-config libssl-dev) ;;
     # libnet-ssleay-perl gives swaks its TLS.
-    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace nginx dovecot-lmtpd dovecot-imapd exim4-daemon-light opensmtpd) ;;
+    test)  packages=(postfix swaks libnet-ssleay-perl unbound nsd ldnsutils bind9-dnsutils socat strace nginx exim4-daemon-light opensmtpd
+                     dovecot-core dovecot-lmtpd dovecot-imapd) ;;
     *)     usage ;;
 esac
 kind=$1
@@ -32,6 +33,10 @@ provided() {
         libnet-ssleay-perl) perl -MNet::SSLeay -e 1 2>/dev/null ;;
         ldnsutils)          program ldns-signzone ;;
         bind9-dnsutils)     program dig ;;
+        dovecot-core)       program dovecot ;;
+        # Parts of it that it finds in its own folder.
+        dovecot-lmtpd)      [ -x /usr/lib/dovecot/lmtp ] || [ -x /usr/libexec/dovecot/lmtp ] ;;
+        dovecot-imapd)      [ -x /usr/lib/dovecot/imap ] || [ -x /usr/libexec/dovecot/imap ] ;;
         exim4-daemon-light) program exim4 || [ -x "$beside/$1/usr/sbin/exim4" ] ;;
         opensmtpd)          program smtpd || [ -x "$beside/$1/usr/sbin/smtpd" ] ;;
         *)                  program "$1" ;;

@@ -1,112 +1,195 @@
-//! A real Dovecot: LMTP by TCP and over a Unix socket into mailboxes that are read back over IMAP, and the accounts that Postfix asks.
+//! A real Dovecot: mail comes by LMTP and is read back over IMAP, and a Postfix beside it can ask it for passwords. It runs in the
+//! test's area under an account without rights.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::area::Area;
+use crate::harness::certificates::{Certificate, self_signed};
+use crate::harness::client::Client;
+use crate::harness::imap::Imap;
 use crate::harness::process::{Process, command, run, wait_until};
 
 pub const PROGRAM: &str = "dovecot";
 /// Header fields it puts on top of what it got.
 pub const ADDED: [&str; 3] = ["Return-Path", "Delivered-To", "Received"];
-/// Of every account.
-pub const PASSWORD: &str = "correct-horse-battery";
+/// Who has a mailbox, in any domain. There is no room in that of `full`, whose mail is refused for good with 552, nor in that of
+/// `busy`, whose mail is refused for now with 452.
+const USERS: [&str; 4] = ["ann", "zoe", "full", "busy"];
+/// Everybody's.
+pub const PASSWORD: &str = "op3n-s3same";
+/// The numbers of Debian's `nobody` and `nogroup`.
+const NOBODY: u32 = 65534;
+/// In octets, less than any message has.
+const NO_ROOM: usize = 10;
 
 pub struct Dovecot {
     lmtp: SocketAddr,
+    lmtps: SocketAddr,
     imap: SocketAddr,
     folder: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
 impl Dovecot {
-    /// With mailboxes `USER@example.test`. That of a user called `full...` has no room, which shows only after the end of a message.
-    pub fn start(area: &Area, users: &[&str]) -> Dovecot {
+    /// With a certificate of nobody's.
+    pub fn start(area: &Area) -> Dovecot {
+        Dovecot::with_certificate(area, &self_signed(&["dovecot.test"]))
+    }
+
+    /// The certificate is for STARTTLS at `lmtp` and for TLS at `lmtps`.
+    pub fn with_certificate(area: &Area, certificate: &Certificate) -> Dovecot {
         let folder = area.folder("dovecot");
         for part in ["run", "state", "home"] {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
-        run(command("chown").arg("nobody").arg(folder.join("home")));
-        let accounts: String = users.iter().map(|user| account(&folder, user)).collect();
-        fs::write(folder.join("users"), accounts).unwrap();
-        let (lmtp, imap) = (area.socket(), area.socket());
-        let config = folder.join("dovecot.conf");
-        fs::write(&config, configuration(&folder, lmtp, imap)).unwrap();
+        let [lmtp, lmtps, imap] = [(); 3].map(|()| area.socket());
+        let files = certificate.write(area, "dovecot/lmtp");
+        fs::write(folder.join("users"), users()).unwrap();
+        let account = Account::for_peers(area);
+        let text = configuration(&folder, &account, [lmtp, lmtps, imap], &files);
+        let config = area.write("dovecot/dovecot.conf", text);
         let mut dovecot = command(PROGRAM);
-        let mut process = Process::start(area, PROGRAM, dovecot.arg("-F").arg("-c").arg(&config));
+        account.own(&mut dovecot, &folder);
+        let mut process = Process::start(area, "dovecot", dovecot.arg("-F").arg("-c").arg(config));
         process.wait_until_ready(Duration::from_secs(30), || {
-            TcpStream::connect(lmtp).is_ok() && TcpStream::connect(imap).is_ok()
+            Client::connect(lmtp).is_ok_and(|(_, greeting)| greeting.code == 220)
+                && Imap::login(imap, USERS[0], PASSWORD).is_ok()
         });
-        Dovecot { lmtp, imap, folder, _process: process }
+        Dovecot { lmtp, lmtps, imap, folder, process }
+    }
+
+    /// Whether all parts of it are there. If not, says so; the test then returns.
+    pub fn is_ready(area: &Area) -> bool {
+        let parts = ["lmtp", "imap"];
+        let has = |part: &str| {
+            let homes = ["/usr/lib/dovecot", "/usr/libexec/dovecot"];
+            homes.iter().any(|home| Path::new(home).join(part).is_file())
+        };
+        area.needs(&[PROGRAM])
+            && parts.iter().all(|part| has(part) || area.skip(&format!("dovecot's {part}")))
     }
 
     pub fn lmtp(&self) -> SocketAddr {
         self.lmtp
     }
 
+    /// Within TLS from the first octet.
+    pub fn lmtps(&self) -> SocketAddr {
+        self.lmtps
+    }
+
+    /// LMTP too.
     pub fn lmtp_socket(&self) -> PathBuf {
         self.folder.join("lmtp.sock")
     }
 
-    /// Whom Postfix asks about accounts (`smtpd_sasl_path`).
+    /// Where a Postfix asks whether a password is right.
     pub fn auth_socket(&self) -> PathBuf {
         self.folder.join("auth.sock")
     }
 
-    /// The messages in the inbox, as IMAP gives them.
+    /// What lies in the user's inbox.
     pub fn inbox(&self, user: &str) -> Vec<Vec<u8>> {
-        let mut imap = Imap::connect(self.imap);
-        imap.says(&format!("LOGIN {user}@example.test {PASSWORD}"));
-        let selected = imap.says("SELECT INBOX");
-        let exists = selected
-            .lines
-            .iter()
-            .find_map(|line| line.strip_suffix(" EXISTS")?.strip_prefix("* ")?.parse().ok());
-        match exists.unwrap_or(0) {
-            0 => Vec::new(),
-            count => {
-                let fetched = imap.says(&format!("FETCH 1:{count} BODY.PEEK[]"));
-                fetched.literals
-            }
-        }
+        Imap::login(self.imap, user, PASSWORD).and_then(|mut imap| imap.inbox()).unwrap()
     }
 
-    /// Waits until that many messages are in the inbox.
+    /// Waits until that many messages lie there.
     pub fn wait_for(&self, user: &str, count: usize, deadline: Duration) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
-        wait_until(&format!("{count} messages are in the inbox of {user}"), deadline, || {
+        wait_until(&format!("{count} messages are in {user}'s inbox"), deadline, || {
             found = self.inbox(user);
             found.len() >= count
         });
         found
     }
+
+    /// A line for each message and each connection.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
 }
 
-fn account(folder: &Path, user: &str) -> String {
-    let home = folder.join("home").join(user);
-    let quota = if user.starts_with("full") { " userdb_quota_rule=*:storage=1B" } else { "" };
-    format!("{user}@example.test:{{PLAIN}}{PASSWORD}:65534:65534::{}::{quota}\n", home.display())
+/// Under which a peer runs.
+struct Account {
+    name: String,
+    group: String,
+    is_ours: bool,
 }
 
-fn configuration(folder: &Path, lmtp: SocketAddr, imap: SocketAddr) -> String {
-    let folder = folder.display();
-    let inet =
-        |address: SocketAddr| format!("address = {}\n    port = {}", address.ip(), address.port());
+impl Account {
+    fn for_peers(area: &Area) -> Account {
+        if area.is_root() {
+            return Account { name: "nobody".into(), group: "nogroup".into(), is_ours: false };
+        }
+        let ask = |option: &str| run(Command::new("id").arg(option)).trim().to_owned();
+        Account { name: ask("-un"), group: ask("-gn"), is_ours: true }
+    }
+
+    /// Has the command run under it, with the folder its own.
+    fn own(&self, program: &mut Command, folder: &Path) {
+        if !self.is_ours {
+            let owner = format!("{NOBODY}:{NOBODY}");
+            run(command("chown").arg("-R").arg(owner).arg(folder));
+            program.uid(NOBODY).gid(NOBODY);
+        }
+    }
+}
+
+/// Lines of a passwd-file, with what is the user's own in the last field.
+fn users() -> String {
+    let line = |user: &&str| {
+        let own = match *user {
+            "full" => format!("userdb_quota_rule=*:bytes={NO_ROOM}"),
+            "busy" => format!("userdb_quota_rule=*:bytes={NO_ROOM} userdb_quota_full_tempfail=yes"),
+            _ => String::new(),
+        };
+        format!("{user}:{{PLAIN}}{PASSWORD}::::::{own}\n")
+    };
+    USERS.iter().map(line).collect()
+}
+
+/// Its services run under the account of the whole, so none of them can be shut into a folder (`chroot`), which takes root.
+fn configuration(
+    folder: &Path,
+    account: &Account,
+    [lmtp, lmtps, imap]: [SocketAddr; 3],
+    (chain, key): &(PathBuf, PathBuf),
+) -> String {
+    let Account { name, group, .. } = account;
+    let (folder, chain, key) = (folder.display(), chain.display(), key.display());
+    let at = |name: &str, address: SocketAddr, further: &str| {
+        let (ip, port) = (address.ip(), address.port());
+        format!("inet_listener {name} {{\naddress = {ip}\nport = {port}\n{further}\n}}")
+    };
+    let (imap, lmtp) = (at("imap", imap, ""), at("lmtp", lmtp, ""));
+    let lmtps = at("lmtps", lmtps, "ssl = yes");
     format!(
         "base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = /dev/stderr
+default_internal_user = {name}
+default_internal_group = {group}
+default_login_user = {name}
 protocols = imap lmtp
-ssl = no
+hostname = dovecot.test
+ssl = yes
+ssl_cert = <{chain}
+ssl_key = <{key}
 disable_plaintext_auth = no
-first_valid_uid = 1
-mail_location = maildir:~/Maildir
-postmaster_address = postmaster@example.test
-hostname = lmtp.example.test
 auth_mechanisms = plain login
+auth_username_format = %n
+auth_failure_delay = 0
+first_valid_uid = 1
+mail_uid = {name}
+mail_gid = {group}
+mail_home = {folder}/home/%n
+mail_location = maildir:~/mail
+mail_plugins = quota
 passdb {{
   driver = passwd-file
   args = {folder}/users
@@ -115,88 +198,35 @@ userdb {{
   driver = passwd-file
   args = {folder}/users
 }}
-mail_plugins = quota
 plugin {{
   quota = count:User quota
   quota_vsizes = yes
-  quota_grace = 0
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+service imap-login {{
+  chroot =
+  {imap}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  {lmtp}
+  {lmtps}
+  unix_listener {folder}/lmtp.sock {{
+    mode = 0666
+  }}
 }}
 service auth {{
   unix_listener {folder}/auth.sock {{
     mode = 0666
   }}
 }}
-service imap-login {{
-  inet_listener imap {{
-    {imap}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    {lmtp}
-  }}
-  unix_listener {folder}/lmtp.sock {{
-    mode = 0666
-  }}
-}}
-",
-        imap = inet(imap),
-        lmtp = inet(lmtp),
+"
     )
-}
-
-struct Imap {
-    reader: BufReader<TcpStream>,
-    number: u32,
-}
-
-/// What was answered, literals apart.
-#[derive(Default)]
-struct Answer {
-    lines: Vec<String>,
-    literals: Vec<Vec<u8>>,
-}
-
-impl Imap {
-    fn connect(address: SocketAddr) -> Imap {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut imap = Imap { reader: BufReader::new(stream), number: 0 };
-        imap.line();
-        imap
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        self.reader.read_until(b'\n', &mut line).unwrap();
-        String::from_utf8_lossy(&line).trim_end().to_owned()
-    }
-
-    /// A command that must succeed.
-    fn says(&mut self, command: &str) -> Answer {
-        self.number += 1;
-        let tag = format!("a{} ", self.number);
-        write!(self.reader.get_mut(), "{tag}{command}\r\n").unwrap();
-        let mut answer = Answer::default();
-        loop {
-            let line = self.line();
-            if let Some(end) = line.strip_prefix(&tag) {
-                assert!(end.starts_with("OK"), "{command}: {end}");
-                return answer;
-            }
-            // RFC 3501 §4.3: so many octets follow the line.
-            let size =
-                line.strip_suffix('}').and_then(|rest| rest.rsplit_once('{')?.1.parse().ok());
-            if let Some(size) = size {
-                let mut literal = vec![0; size];
-                self.reader.read_exact(&mut literal).unwrap();
-                answer.literals.push(literal);
-            }
-            assert!(!line.is_empty(), "{command}: the connection ended");
-            answer.lines.push(line);
-        }
-    }
 }

@@ -8,7 +8,8 @@
 //! | `connection`, `client`, `source` | one SMTP connection; a raw client; a load of messages that counts what was acknowledged |
 //! | `sink`, `dialogue` | a recording SMTP server; a server that plays a script |
 //! | `certificates` | a certificate authority of the test's own |
-//! | `postfix`, `exim`, `opensmtpd`, `dovecot`, `nginx`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `postfix`, `exim`, `opensmtpd`, `nginx`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `dovecot`, `imap` | a real server of mailboxes; how they are read |
 //! | `maildir`, `mounts` | where real servers deliver; how one that is only unpacked finds its files |
 //! | `trial` | a table of misbehaving peers, and what must come of each |
 //! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
@@ -26,6 +27,7 @@ pub mod dns;
 pub mod dovecot;
 pub mod exim;
 pub mod forwarding;
+pub mod imap;
 pub mod maildir;
 pub mod message;
 pub mod mounts;

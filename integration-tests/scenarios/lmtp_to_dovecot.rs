@@ -8,17 +8,13 @@ use crate::harness::forwarding::Forwarding;
 use crate::harness::message::{Message, id_of};
 use crate::harness::outbound::{SENDER, SOON};
 
-fn ready(area: &Area) -> bool {
-    area.needs(&[dovecot::PROGRAM]) && area.needs_root(dovecot::PROGRAM)
-}
-
 #[test]
 fn every_kind_of_message_arrives_byte_for_byte_by_tcp_and_by_unix_socket() {
     let area = Area::new("lmtp_arrives");
-    if !ready(&area) {
+    if !Dovecot::is_ready(&area) {
         return;
     }
-    let dovecot = Dovecot::start(&area, &["ann"]);
+    let dovecot = Dovecot::start(&area);
     for (way, target) in [
         ("tcp", format!("tcp://{}", dovecot.lmtp())),
         ("unix", format!("unix:{}", dovecot.lmtp_socket().display())),
@@ -41,10 +37,10 @@ fn every_kind_of_message_arrives_byte_for_byte_by_tcp_and_by_unix_socket() {
 #[test]
 fn each_recipient_has_its_own_reply_after_the_dot() {
     let area = Area::new("lmtp_each");
-    if !ready(&area) {
+    if !Dovecot::is_ready(&area) {
         return;
     }
-    let dovecot = Dovecot::start(&area, &["ann", "full", "zoe"]);
+    let dovecot = Dovecot::start(&area);
     let target = format!("targets unix:{}", dovecot.lmtp_socket().display());
     let forwarding = Forwarding::start(&area, "lmtp", &target);
     let everybody = ["ann", "nobody", "full", "zoe"].map(|user| format!("{user}@example.test"));
@@ -71,7 +67,7 @@ fn each_recipient_has_its_own_reply_after_the_dot() {
 #[test]
 fn a_socket_that_is_not_there_yet_is_waited_for() {
     let area = Area::new("lmtp_later");
-    if !ready(&area) {
+    if !Dovecot::is_ready(&area) {
         return;
     }
     let socket = area.file("dovecot/lmtp.sock");
@@ -81,7 +77,7 @@ fn a_socket_that_is_not_there_yet_is_waited_for() {
     let id = forwarding.daemon.send(SENDER, &["ann@example.test"], message.bytes());
     let trace = forwarding.daemon.wait_for_trace(&id, "4.4.1", SOON);
     assert!(trace.contains("lmtp.sock"), "{trace}");
-    let dovecot = Dovecot::start(&area, &["ann"]);
+    let dovecot = Dovecot::start(&area);
     assert_eq!(dovecot.lmtp_socket(), socket);
     let arrived = dovecot.wait_for("ann", 1, Duration::from_secs(60));
     message.assert_arrived(&arrived[0], &dovecot::ADDED);

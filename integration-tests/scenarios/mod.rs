@@ -39,6 +39,7 @@ mod other_exchangers;
 mod panics_lose_nothing;
 mod peers_dialogue;
 mod peers_dns;
+mod peers_dovecot;
 mod peers_fake_dns;
 mod peers_postfix;
 mod peers_smtp_sink;
