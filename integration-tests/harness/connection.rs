@@ -2,9 +2,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use openssl::ssl::{SslAcceptor, SslConnector, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{SslAcceptor, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode};
 
 /// No wait of a peer is longer than this.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -141,9 +142,22 @@ impl Connection {
 
     /// The client's side of a handshake; any certificate will do.
     pub fn connect_tls(&mut self, name: &str) -> io::Result<()> {
+        self.connect_tls_as(name, None)
+    }
+
+    /// The same as a client that shows this certificate, which lies there with its key.
+    pub fn connect_tls_as(
+        &mut self,
+        name: &str,
+        identity: Option<&(PathBuf, PathBuf)>,
+    ) -> io::Result<()> {
         let plain = self.take_plain()?;
         let mut connector = SslConnector::builder(SslMethod::tls_client())?;
         connector.set_verify(SslVerifyMode::NONE);
+        if let Some((chain, key)) = identity {
+            connector.set_certificate_chain_file(chain)?;
+            connector.set_private_key_file(key, SslFiletype::PEM)?;
+        }
         let encrypted = connector
             .build()
             .connect(name, plain)

@@ -31,16 +31,37 @@ impl Exim {
     /// each other recipient of the domain gets a copy, told from others by its Envelope-to.
     pub fn start(area: &Area, domain: &str, certificate: &Certificate) -> Exim {
         let acl = format!("accept domains = {domain}");
-        Exim::with(area, domain, &acl, &[(area.socket(), certificate.clone())])
+        let rules = Rules { acl: &acl, main: "", end: "" };
+        Exim::with(area, domain, rules, &[(area.socket(), certificate.clone())])
     }
 
     /// The mail exchanger of all domains, at several addresses with a certificate each. What came to which is told by its Received
     /// field. The mailbox is one.
     pub fn of_all_domains(area: &Area, doors: &[(SocketAddr, Certificate)]) -> Exim {
-        Exim::with(area, "all.test", "accept", doors)
+        Exim::with(area, "all.test", Rules { acl: "accept", main: "", end: "" }, doors)
     }
 
-    fn with(area: &Area, domain: &str, acl: &str, doors: &[(SocketAddr, Certificate)]) -> Exim {
+    /// A relay for who has logged in: within TLS as USER by PLAIN or LOGIN, or with a certificate of the authority whose root lies in
+    /// `roots`, by EXTERNAL as the name that it has. It is at one address, whose certificate is given.
+    pub fn for_members(
+        area: &Area,
+        certificate: &Certificate,
+        roots: &Path,
+        (user, password): (&str, &str),
+    ) -> Exim {
+        let main =
+            format!("tls_try_verify_hosts = *\ntls_verify_certificates = {}\n", roots.display());
+        let end = authenticators(user, password);
+        let rules = Rules { acl: "accept authenticated = *", main: &main, end: &end };
+        Exim::with(area, "members.test", rules, &[(area.socket(), certificate.clone())])
+    }
+
+    fn with(
+        area: &Area,
+        domain: &str,
+        rules: Rules<'_>,
+        doors: &[(SocketAddr, Certificate)],
+    ) -> Exim {
         let address = doors[0].0;
         let name = format!("exim-{}", address.ip());
         let folder = area.folder(&name);
@@ -52,7 +73,7 @@ impl Exim {
         }
         let program = find(PROGRAM).unwrap();
         let config = folder.join("exim.conf");
-        let text = configuration(&program, &folder, domain, acl, doors);
+        let text = configuration(&program, &folder, domain, rules, doors);
         fs::write(&config, text).unwrap();
         let accounts = mounts::with_accounts(&folder, &[("Debian-exim", NOBODY)]);
         let mut exim = mounts::command_with(&accounts, &program);
@@ -74,12 +95,23 @@ impl Exim {
     }
 }
 
+/// What differs between one and another.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    /// A statement for who may send to whom.
+    acl: &'a str,
+    /// Lines of the first part of the configuration.
+    main: &'a str,
+    /// Further parts.
+    end: &'a str,
+}
+
 /// Nothing in it needs root: the daemon gives it up, and what it starts for a delivery does not get it back.
 fn configuration(
     program: &Path,
     folder: &Path,
     domain: &str,
-    acl: &str,
+    Rules { acl, main, end }: Rules<'_>,
     doors: &[(SocketAddr, Certificate)],
 ) -> String {
     let (program, folder) = (program.display(), folder.display());
@@ -104,7 +136,7 @@ dsn_advertise_hosts = *
 message_size_limit = 100M
 rfc1413_query_timeout = 0s
 acl_smtp_rcpt = recipient
-begin acl
+{main}begin acl
 recipient:
   deny local_parts = reject
     message = 5.1.1 no such user
@@ -124,6 +156,40 @@ maildir:
   envelope_to_add
   user = nobody
   group = nogroup
-"
+{end}"
+    )
+}
+
+/// Offered within TLS, EXTERNAL to who has shown a certificate that is proven.
+fn authenticators(user: &str, password: &str) -> String {
+    let is = |name: &str, word: &str| {
+        format!("${{if and{{{{eq{{{name}}}{{{user}}}}}{{eq{{{word}}}{{{password}}}}}}}}}")
+    };
+    format!(
+        "begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = {plain}
+  server_set_id = $auth2
+  server_advertise_condition = ${{if def:tls_in_cipher}}
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = Username:: : Password::
+  server_condition = {login}
+  server_set_id = $auth1
+  server_advertise_condition = ${{if def:tls_in_cipher}}
+external:
+  driver = external
+  public_name = EXTERNAL
+  server_param2 = ${{certextract{{subject,CN}}{{$tls_in_peercert}}}}
+  server_condition = ${{if def:auth2}}
+  server_set_id = $auth2
+  server_advertise_condition = $tls_in_certificate_verified
+",
+        plain = is("$auth2", "$auth3"),
+        login = is("$auth1", "$auth2"),
     )
 }

@@ -9,6 +9,7 @@
 //! | `sink`, `dialogue` | a recording SMTP server; a server that plays a script |
 //! | `certificates` | a certificate authority of the test's own |
 //! | `postfix`, `exim`, `opensmtpd`, `nginx`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
+//! | `smarthost` | a Postfix that asks for passwords and certificates |
 //! | `dovecot`, `imap` | a real server of mailboxes; how they are read |
 //! | `maildir`, `mounts` | where real servers deliver; how one that is only unpacked finds its files |
 //! | `trial` | a table of misbehaving peers, and what must come of each |
@@ -39,6 +40,7 @@ pub mod outbound;
 pub mod postfix;
 pub mod process;
 pub mod sink;
+pub mod smarthost;
 pub mod smtp_sink;
 pub mod smtp_source;
 pub mod source;

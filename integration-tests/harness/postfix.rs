@@ -22,6 +22,8 @@ pub struct Door {
     pub name: String,
     /// `None`: STARTTLS is not offered.
     pub certificate: Option<Certificate>,
+    /// `PARAMETER=VALUE` without blanks, for what else is its own.
+    pub settings: Vec<String>,
 }
 
 pub struct Postfix {
@@ -41,28 +43,22 @@ impl Postfix {
             "check_recipient_access inline:{{ {{reject@{domain} = 550 5.1.1 no such user}}, \
              {{defer@{domain} = 450 4.2.1 try later}} }}, "
         );
-        let door = Door { address: area.socket(), name, certificate };
-        Postfix::with_doors(area, domain, &access, &[door], "")
-    }
-
-    /// One that takes mail for anybody from whoever satisfies these options, lines of `-o name=value` in its service.
-    pub fn relay(area: &Area, certificate: &Certificate, options: &str) -> Postfix {
-        let name = "relay.example.test".to_owned();
-        let door = Door { address: area.socket(), name, certificate: Some(certificate.clone()) };
-        Postfix::with_doors(area, "static:all", "", &[door], options)
+        let door = Door { address: area.socket(), name, certificate, settings: Vec::new() };
+        Postfix::with_doors(area, domain, &access, "", &[door])
     }
 
     /// The mail exchanger of all domains, behind several doors. The mailbox is one.
     pub fn of_all_domains(area: &Area, doors: &[Door]) -> Postfix {
-        Postfix::with_doors(area, "static:all", "", doors, "")
+        Postfix::with_doors(area, "static:all", "", "", doors)
     }
 
-    fn with_doors(
+    /// The first door must be one that greets who just comes. `access` are restrictions that end in `, `, `further` lines of `main.cf`.
+    pub fn with_doors(
         area: &Area,
         domains: &str,
         access: &str,
+        further: &str,
         doors: &[Door],
-        options: &str,
     ) -> Postfix {
         let address = doors[0].address;
         let name = format!("postfix-{}", address.ip());
@@ -73,18 +69,15 @@ impl Postfix {
         run(command("chown").arg("postfix").arg(folder.join("data")));
         run(command("chown").arg("nobody").arg(folder.join("mail")));
         let mailbox = Maildir::new(folder.join("mail/box"));
-        fs::write(folder.join("main.cf"), main_cf(&folder, &doors[0].name, domains, access))
-            .unwrap();
-        let service = |door| service(area, door) + options;
-        let services = doors.iter().map(service).collect::<String>();
+        let main = main_cf(&folder, &doors[0].name, domains, access);
+        fs::write(folder.join("main.cf"), main + further).unwrap();
+        let services = doors.iter().map(|door| service(area, door)).collect::<String>();
         fs::write(folder.join("master.cf"), master_cf(&services)).unwrap();
         let mut postfix = command(PROGRAM);
         let mut process =
             Process::start(area, &name, postfix.arg("-c").arg(&folder).arg("start-fg"));
-        let tls_first = options.contains("wrappermode=yes");
-        process.wait_until_ready(Duration::from_secs(30), || match tls_first {
-            true => std::net::TcpStream::connect(address).is_ok(),
-            false => Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220),
+        process.wait_until_ready(Duration::from_secs(30), || {
+            Client::connect(address).is_ok_and(|(_, greeting)| greeting.code == 220)
         });
         Postfix { address, folder, mailbox, process }
     }
@@ -140,7 +133,8 @@ virtual_mailbox_maps = static:box/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
 smtpd_tls_loglevel = 1
-smtpd_recipient_restrictions = {access}permit_mynetworks, reject
+who = permit_mynetworks
+smtpd_recipient_restrictions = {access}$who, reject
 mynetworks = 127.0.0.0/8
 smtpd_client_connection_count_limit = 0
 anvil_status_update_time = 1h
@@ -150,14 +144,17 @@ maillog_file = /dev/stdout
 }
 
 /// The line of a door, with what is its own.
-fn service(area: &Area, Door { address, name, certificate }: &Door) -> String {
+fn service(area: &Area, Door { address, name, certificate, settings }: &Door) -> String {
     let tls = certificate.as_ref().map(|certificate| {
         let (chain, key) = certificate.write(area, &format!("postfix-{}", address.ip()));
         let files = format!("smtpd_tls_chain_files={},{}", key.display(), chain.display());
         format!("  -o smtpd_tls_security_level=may -o {files}\n")
     });
     let tls = tls.unwrap_or_default();
-    format!("{address} inet n - n - - smtpd\n  -o myhostname={name} -o syslog_name={name}\n{tls}")
+    let own: String = settings.iter().map(|setting| format!("  -o {setting}\n")).collect();
+    format!(
+        "{address} inet n - n - - smtpd\n  -o myhostname={name} -o syslog_name={name}\n{tls}{own}"
+    )
 }
 
 /// Debian's own file runs its services in a chroot, which would need a populated queue directory.

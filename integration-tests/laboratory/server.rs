@@ -177,6 +177,7 @@ impl Servers {
             address: places[&server],
             name: server.door_name(),
             certificate: certificates.sent(server),
+            settings: Vec::new(),
         });
         let postfix = Postfix::of_all_domains(area, &doors);
         let exim = area.needs(&[exim::PROGRAM]).then(|| {
