@@ -28,6 +28,8 @@ pub enum Sts {
     NotFetched(String),
     /// Nobody knows whether there is one.
     Unavailable(String),
+    /// Nobody knows, and it was waited for long enough: it demands nothing. Why.
+    Unsettled(String),
     /// The same, by a fault of our own.
     Unasked(String),
     Testing(Listed),
@@ -60,7 +62,7 @@ impl MxFacts {
             told.push(match self.sts {
                 Sts::Absent => "mtasts none",
                 Sts::NotFetched(_) => "mtasts not fetched",
-                Sts::Unavailable(_) | Sts::Unasked(_) => "mtasts unknown",
+                Sts::Unavailable(_) | Sts::Unsettled(_) | Sts::Unasked(_) => "mtasts unknown",
                 Sts::Testing(Listed::Yes) => "mtasts testing",
                 Sts::Testing(Listed::No) => "mtasts testing, not listed",
                 Sts::Enforce(Listed::Yes) => "mtasts enforce",
@@ -99,13 +101,41 @@ impl Sts {
             StsAnswer::Absent(absent @ Absent::NotFetched(_)) => {
                 Sts::NotFetched(absent.to_string())
             }
-            // RFC 8461 §3.1 lets it be taken for none. Whoever cannot ask for it will hardly find the exchangers, so waiting costs little and
+            // RFC 8461 §3.1 lets mail go on as if there were none. Whoever cannot ask for it will hardly find the exchangers, so waiting costs little and
             // leaves nothing to win for one who only suppresses answers.
-            StsAnswer::Unavailable(Unavailable::RecordLookup(_)) if attempt > PATIENT_ATTEMPTS => {
-                Sts::Absent
+            StsAnswer::Unavailable(unknown @ Unavailable::RecordLookup(_))
+                if attempt > PATIENT_ATTEMPTS =>
+            {
+                Sts::Unsettled(unknown.to_string())
             }
             StsAnswer::Unavailable(Unavailable::RecordLookup(why)) => Sts::Unavailable(why.clone()),
             StsAnswer::Unavailable(Unavailable::Ours(why)) => Sts::Unasked(why.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_know_waits_thrice_and_never_says_that_there_is_none() {
+        let host = Domain::parse("mx.test").unwrap();
+        let unknown = Unavailable::RecordLookup("SERVFAIL".to_string());
+        let answer = StsAnswer::Unavailable(unknown);
+        let of = |attempt| Sts::of(&answer, &host, attempt);
+        for attempt in 1..=PATIENT_ATTEMPTS {
+            assert_eq!(of(attempt), Sts::Unavailable("SERVFAIL".to_string()));
+        }
+        let why = "looking up the MTA-STS record: SERVFAIL".to_string();
+        assert_eq!(of(PATIENT_ATTEMPTS + 1), Sts::Unsettled(why));
+        let policies = Policies { mtasts: true, ..Policies::default() };
+        for attempt in [1, PATIENT_ATTEMPTS + 1] {
+            let facts = MxFacts { sts: of(attempt), ..MxFacts::none() };
+            assert_eq!(facts.told(&policies).as_deref(), Some("mtasts unknown"));
+        }
+        // A fault of our own does not end by being waited for.
+        let ours = StsAnswer::Unavailable(Unavailable::Ours("no descriptors".to_string()));
+        assert_eq!(Sts::of(&ours, &host, 99), Sts::Unasked("no descriptors".to_string()));
     }
 }

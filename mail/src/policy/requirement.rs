@@ -138,7 +138,7 @@ pub fn requirement(
             tls = Tls::Authenticated(Demand::Mtasts);
         }
         // RFC 8461 §5.1: without a policy that could be fetched mail goes on.
-        Sts::Absent | Sts::NotFetched(_) | Sts::Testing(_) => {}
+        Sts::Absent | Sts::NotFetched(_) | Sts::Unsettled(_) | Sts::Testing(_) => {}
         // Not configured.
         Sts::Unavailable(_) | Sts::Unasked(_) | Sts::Enforce(_) => {}
     }
@@ -195,7 +195,7 @@ pub fn requirement(
 /// had at the moment, is not.
 fn nobody_vouches(policies: &Policies, facts: &MxFacts) -> Failure {
     match &facts.sts {
-        Sts::NotFetched(why) if policies.mtasts => {
+        Sts::NotFetched(why) | Sts::Unsettled(why) if policies.mtasts => {
             Failure::new(Cause::PolicyUnavailable, format!("REQUIRETLS needs it, and {why}"))
         }
         _ => {

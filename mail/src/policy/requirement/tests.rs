@@ -160,6 +160,7 @@ fn the_combination_table() {
         (failed(), Sts::Enforce(Yes), ["451 4.7.5"; 5]),
         (Dane::Unasked("no socket".into()), Sts::Absent, ["451 4.3.0"; 5]),
         (not_in_force(), Sts::NotFetched("404".into()), OPPORTUNISTIC),
+        (not_in_force(), Sts::Unsettled("SERVFAIL".into()), OPPORTUNISTIC),
         (not_in_force(), Sts::Unasked("no socket".into()), ["451 4.3.0"; 5]),
         (not_in_force(), Sts::Unavailable("SERVFAIL".into()), ["451 4.4.3"; 5]),
         (usable(), Sts::Unavailable("SERVFAIL".into()), ["451 4.4.3"; 5]),
@@ -244,8 +245,10 @@ fn requiretls_wants_a_known_host_a_proven_certificate_and_an_offer() {
     );
     let unknown = facts(usable(), Sts::Absent);
     assert_eq!(row(&all(), &unknown, TlsWish::Required), ["550 5.7.30"; 5]);
-    let not_fetched = facts(usable(), Sts::NotFetched("404".into()));
-    assert_eq!(row(&all(), &not_fetched, TlsWish::Required), ["451 4.4.3"; 5]); // it may be had later
+    // It may be had later, or it may be found out.
+    for sts in [Sts::NotFetched("404".into()), Sts::Unsettled("SERVFAIL".into())] {
+        assert_eq!(row(&all(), &facts(usable(), sts), TlsWish::Required), ["451 4.4.3"; 5]);
+    }
     let strict =
         Policies { requiretls: RequireTls { relaxed: false, may_be_waived: true }, ..all() };
     let needed = requirement(&strict, &listed, TlsWish::Required).unwrap();
@@ -264,6 +267,7 @@ fn more_knowledge_of_the_list_never_lowers_what_is_demanded() {
     let stss = [
         Sts::Absent,
         Sts::NotFetched("x".into()),
+        Sts::Unsettled("x".into()),
         Sts::Unasked("x".into()),
         Sts::Unavailable("x".into()),
         Sts::Testing(Listed::Yes),
