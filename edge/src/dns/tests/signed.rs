@@ -131,6 +131,21 @@ async fn that_there_is_no_mx_can_be_proven() {
     assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
 }
 
+/// A proof that is not to be had just now is no proof of the contrary.
+#[tokio::test]
+async fn a_proof_that_fails_is_a_failed_lookup() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let fake = Fake::signing(
+        |_, _| match ASKED.fetch_add(1, Ordering::Relaxed) {
+            0 => (ResponseCode::NoError, vec![]),
+            _ => (ResponseCode::ServFail, vec![]),
+        },
+        |_, _| true,
+    );
+    let answer = resolver(&fake, &clock()).mx_or_proof(&domain("signed.test")).await;
+    assert!(matches!(answer, Lookup::Failed(_)), "{answer:?}");
+}
+
 fn probes(signed: &[&str], unsigned: &[&str], bogus: &[&str]) -> Probes {
     let all =
         |names: &[&str]| names.iter().filter_map(|name| Probe::domain(&domain(name))).collect();
