@@ -172,13 +172,13 @@ fn stderr(json: bool, with_time: bool) -> (Logger, AsyncGuard) {
         return written(json, with_time || !io::stderr().is_terminal(), io::stderr());
     }
     let decorator = slog_term::TermDecorator::new().stderr().build();
-    queued(slog_term::FullFormat::new(decorator).use_utc_timestamp().build().fuse())
+    queued(slog_term::FullFormat::new(decorator).use_utc_timestamp().build())
 }
 
 fn written<W: Write + Send + 'static>(json: bool, with_time: bool, to: W) -> (Logger, AsyncGuard) {
     let lines = LineWriter::with_capacity(16 * 1024, to);
     if json {
-        return queued(slog_json::Json::new(lines).add_default_keys().build().fuse());
+        return queued(slog_json::Json::new(lines).add_default_keys().build());
     }
     let format = slog_term::FullFormat::new(slog_term::PlainSyncDecorator::new(lines));
     let format = if with_time {
@@ -186,19 +186,20 @@ fn written<W: Write + Send + 'static>(json: bool, with_time: bool, to: W) -> (Lo
     } else {
         format.use_custom_timestamp(|_: &mut dyn Write| Ok(()))
     };
-    queued(format.build().fuse())
+    queued(format.build())
 }
 
-/// A full queue holds the caller up rather than losing lines.
+/// A full queue holds the caller up rather than losing lines. What cannot be written (no space left, nobody reads) is lost: a log that
+/// fails is no reason to stop the mail, and there is nowhere to say so.
 fn queued<D>(drain: D) -> (Logger, AsyncGuard)
 where
-    D: Drain<Ok = (), Err = slog::Never> + Send + 'static,
+    D: Drain + Send + 'static,
 {
-    let (queue, guard) = Async::new(drain)
+    let (queue, guard) = Async::new(drain.ignore_res())
         .chan_size(8192)
         .overflow_strategy(OverflowStrategy::Block)
         .build_with_guard();
-    (Logger::root(queue.fuse(), o!()), guard)
+    (Logger::root(queue.ignore_res(), o!()), guard)
 }
 
 /// A file that can be opened anew under the same name.
@@ -252,6 +253,19 @@ mod tests {
         assert!(read("syslog").is_err());
         assert!(read("stdout").is_err());
         assert_eq!(read("/var/log/x").unwrap().sinks, [Sink::File("/var/log/x".into())]);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_stops_nobody() {
+        for json in [false, true] {
+            let sinks = vec![Sink::File("/dev/full".into())];
+            let log = Log::open(&Settings { sinks, json, debug: false }).unwrap();
+            let one = log.of("one", false);
+            // More than the queue holds: panics when the thread that writes has ended.
+            for _ in 0..10_000 {
+                info!(one, "lost");
+            }
+        }
     }
 
     #[test]
