@@ -26,7 +26,7 @@ impl LocalAddresses {
     }
 }
 
-/// `local_ip` names no address of the peer's family.
+/// `local_ip` names no address of the peer's family, or this machine has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoLocalAddress;
 
@@ -43,7 +43,7 @@ pub enum DialError {
 impl std::fmt::Display for DialError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            DialError::NoLocalAddress => f.write_str("local_ip has no address of this family"),
+            DialError::NoLocalAddress => f.write_str("no local address of this family"),
             DialError::TimedOut => f.write_str("connection timed out"),
             DialError::Peer(e) | DialError::Local(e) => write!(f, "{e}"),
         }
@@ -60,14 +60,21 @@ pub async fn dial(
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }
-    .map_err(DialError::Local)?;
+    .map_err(|e| match is_family_unknown(&e) {
+        true => DialError::NoLocalAddress,
+        false => DialError::Local(e),
+    })?;
     if let Some(from) = from {
         socket.bind(SocketAddr::new(from, 0)).map_err(DialError::Local)?;
     }
     let stream = tokio::time::timeout(limit, socket.connect(peer))
         .await
         .map_err(|_| DialError::TimedOut)?
-        .map_err(|e| if is_local(&e) { DialError::Local(e) } else { DialError::Peer(e) })?;
+        .map_err(|e| match e {
+            e if from.is_none() && has_no_source(&e, peer) => DialError::NoLocalAddress,
+            e if is_local(&e) => DialError::Local(e),
+            e => DialError::Peer(e),
+        })?;
     // Small writes that wait for each other's acknowledgement would cost 40 ms each.
     stream.set_nodelay(true).map_err(DialError::Peer)?;
     Ok(stream)
@@ -85,6 +92,26 @@ fn is_local(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
     matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory | PermissionDenied)
         || is_want(error)
+}
+
+/// The kernel has no sockets of this family.
+fn is_family_unknown(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// `AddrNotAvailable` of a connection means that all ports are in use, or that this machine has no address of the family, as where IPv6 is
+/// switched off. That is no want that passes: another address of the host may do. UDP has ports of its own, and its connection sends
+/// nothing.
+fn has_no_source(error: &io::Error, peer: SocketAddr) -> bool {
+    let unspecified: IpAddr = match peer {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let lacks = |e: io::Error| e.kind() == io::ErrorKind::AddrNotAvailable;
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        && std::net::UdpSocket::bind((unspecified, 0))
+            .and_then(|socket| socket.connect(peer))
+            .is_err_and(lacks)
 }
 
 /// This machine lacks descriptors, buffers or memory.
@@ -120,5 +147,14 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let end = dial(free, &LocalAddresses::default(), Duration::from_secs(5)).await;
         assert!(matches!(end, Err(DialError::Peer(_))));
+    }
+
+    /// All ports in use is a want of ours; it is told from a family without address by asking for a source.
+    #[test]
+    fn a_family_with_an_address_has_a_source() {
+        let taken = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let peer = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 25));
+        assert!(!has_no_source(&taken, peer) && is_local(&taken));
+        assert!(!has_no_source(&io::ErrorKind::ConnectionRefused.into(), peer));
     }
 }
