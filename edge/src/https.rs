@@ -13,7 +13,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use hyper::{Request, Response};
 use tokio::net::TcpStream;
 
@@ -107,22 +107,23 @@ impl PolicyHosts {
         (!ours || self.0.allow_loopback) && self.0.local.for_peer(address).is_ok()
     }
 
-    /// The first address that takes the connection.
+    /// The first address that takes the connection. What this machine lacks counts only where it kept us from all of them: a host that is
+    /// not there is no fault of ours because another of its addresses could not be tried.
     async fn connect(&self, host: &Domain, all: Vec<IpAddr>) -> Result<TcpStream, FetchError> {
-        let mut last = FetchError::NoAddress(format!("{host} has no address"));
+        let mut failure = None;
         for address in all.into_iter().take(MOST_ADDRESSES) {
             let peer = SocketAddr::new(address, self.0.port);
-            last = match dial(peer, &self.0.local, DIAL_LIMIT).await {
+            match dial(peer, &self.0.local, DIAL_LIMIT).await {
                 Ok(stream) => return Ok(stream),
-                Err(e @ (DialError::TimedOut | DialError::Peer(_))) => {
-                    FetchError::Connect(format!("{peer}: {e}"))
+                Err(e @ (DialError::TimedOut | DialError::Peer(_) | DialError::NoLocalAddress)) => {
+                    failure = Some(FetchError::Connect(format!("{peer}: {e}")));
                 }
-                Err(e @ (DialError::Local(_) | DialError::NoLocalAddress)) => {
-                    FetchError::Ours(format!("{peer}: {e}"))
+                Err(e @ DialError::Local(_)) => {
+                    failure.get_or_insert_with(|| FetchError::Ours(format!("{peer}: {e}")));
                 }
-            };
+            }
         }
-        Err(last)
+        Err(failure.unwrap_or_else(|| FetchError::NoAddress(format!("{host} has no address"))))
     }
 }
 
@@ -155,6 +156,8 @@ async fn read(answer: Response<Incoming>) -> Result<Vec<u8>, FetchError> {
     let types: Vec<&[u8]> =
         answer.headers().get_all(CONTENT_TYPE).iter().map(|value| value.as_bytes()).collect();
     judge_head(answer.status().as_u16(), &types)?;
+    let announced = [CONTENT_LENGTH, TRANSFER_ENCODING];
+    let has_end = announced.iter().any(|name| answer.headers().contains_key(name));
     let mut body = answer.into_body();
     let mut text = Vec::new();
     if body.size_hint().lower() > LONGEST as u64 {
@@ -167,6 +170,11 @@ async fn read(answer: Response<Incoming>) -> Result<Vec<u8>, FetchError> {
             return Err(FetchError::TooLong);
         }
         text.extend_from_slice(octets);
+    }
+    // RFC 9112 §9.8: without announced length the end may be somebody's who cut the connection off, and the library does not say whether
+    // the host closed it. Half a `max_age` would be a shorter one; without its last lines a policy is none, or lists fewer hosts.
+    if !has_end && !text.ends_with(b"\n") {
+        return Err(FetchError::Http("the answer ends in the midst of a line".to_string()));
     }
     Ok(text)
 }

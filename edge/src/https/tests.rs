@@ -246,8 +246,8 @@ async fn answers_that_are_no_policy() {
 #[tokio::test]
 async fn sixty_four_kib_and_no_octet_more() {
     let exactly: Says = |tls| {
-        let body = "x".repeat(LONGEST);
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{body}");
+        let body = "x".repeat(LONGEST - 1);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{body}\n");
         let _ = tls.write_all(head.as_bytes());
     };
     assert_eq!(Lab::new(good, exactly).fetch().await.unwrap().len(), LONGEST);
@@ -285,6 +285,23 @@ async fn hosts_that_break_off_or_take_too_long() {
     let domain = Domain::parse("example.localhost").unwrap();
     let end_slow = lab.hosts.fetch(&domain, Duration::from_secs(1)).await;
     assert_eq!(end_slow, Err(FetchError::TimedOut));
+}
+
+/// Closed without a word of TLS, as by somebody on the way.
+#[tokio::test]
+async fn a_policy_that_was_cut_off_is_none() {
+    let cut: Says = |tls| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nmode: none\nmax_age: 86";
+        let _ = tls.write_all(head.as_bytes());
+        let _ = tls.get_ref().shutdown(std::net::Shutdown::Both);
+    };
+    let end_cut = end(Lab::new(good, cut)).await;
+    assert!(matches!(end_cut, FetchError::Http(_)), "{end_cut:?}");
+    let whole: Says = |tls| {
+        let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nmode: none\n";
+        let _ = tls.write_all(head.as_bytes());
+    };
+    assert_eq!(Lab::new(good, whole).fetch().await.unwrap(), "mode: none\n");
 }
 
 #[tokio::test]
