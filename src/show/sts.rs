@@ -40,7 +40,7 @@ impl Policies {
             moment(&line.fetched),
             if line.expired { format!("{expires}, expired") } else { expires },
             moment(&line.last_used),
-            line.mx.join(" "),
+            shortened(&line.mx),
             line.last_failure.clone().unwrap_or_default(),
         ];
         self.table.row(page, tone(line), row)
@@ -48,6 +48,17 @@ impl Policies {
 
     pub fn end(mut self, page: &mut Page<'_>) -> io::Result<()> {
         if self.any { self.table.show(page) } else { page.plain("no policy") }
+    }
+}
+
+/// A stranger may list a thousand; `sts show` has them all.
+fn shortened(patterns: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match patterns.split_at_checked(SHOWN) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", first.join(" "), rest.len())
+        }
+        _ => patterns.join(" "),
     }
 }
 
@@ -111,6 +122,14 @@ pub mod tests {
         assert!(text.starts_with("example.org (cache mx)\n  mode          enforce\n"), "{text}");
         assert!(text.contains("\n\n  version: STSv1\n  mode: enforce\\u{1b}[2J\n"), "{text}");
         assert!(!text.contains("last failure"), "{text}");
+    }
+
+    #[test]
+    fn a_thousand_exchangers_do_not_fill_the_screen() {
+        let mx = |count| (1..=count).map(|n| format!("mx{n}.test")).collect::<Vec<_>>();
+        assert_eq!(shortened(&mx(4)), "mx1.test mx2.test mx3.test mx4.test");
+        assert_eq!(shortened(&mx(1000)), "mx1.test mx2.test mx3.test mx4.test and 996 more");
+        assert_eq!(shortened(&[]), "");
     }
 
     #[test]
