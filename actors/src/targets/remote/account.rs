@@ -61,8 +61,8 @@ pub fn tls(log: &Logger, attempt: &TlsAttempt) {
         let shared = slog::o!(
             "policy_type" => verdict.kind.to_string(),
             "policy_domain" => verdict.domain.to_string(),
-            "policy" => verdict.text.join(" | "),
-            "policy_mx" => verdict.hosts.join(" "),
+            "policy" => shown(&verdict.text, " | "),
+            "policy_mx" => shown(&verdict.hosts, " "),
             "remote_server" => attempt.host.to_string(),
             "remote_name" => attempt.name.clone(),
             "remote_addr" => attempt.address.map(|address| address.to_string()),
@@ -74,5 +74,39 @@ pub fn tls(log: &Logger, attempt: &TlsAttempt) {
             }
             None => debug!(log, "tls"; "result" => "success"),
         }
+    }
+}
+
+/// Octets of a policy in a line of the log: it may have 64 KiB, a line for each session that fails it.
+const LONGEST_SHOWN: usize = 2000;
+
+/// The first parts of it, and how many are left out.
+fn shown(parts: &[String], between: &str) -> String {
+    let mut text = String::new();
+    for (place, part) in parts.iter().enumerate() {
+        if text.len() + between.len() + part.len() > LONGEST_SHOWN {
+            return format!("{text}{between}and {} more", parts.len() - place);
+        }
+        if place > 0 {
+            text.push_str(between);
+        }
+        text.push_str(part);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_do_not_fill_the_log() {
+        let parts = |count: usize, length: usize| vec!["x".repeat(length); count];
+        assert_eq!(shown(&parts(3, 2), " | "), "xx | xx | xx");
+        assert_eq!(shown(&[], " "), "");
+        let many = shown(&parts(1000, 60), " ");
+        assert!(many.len() <= LONGEST_SHOWN + 20, "{}", many.len());
+        assert!(many.ends_with("x and 968 more"), "{many}");
+        assert_eq!(shown(&parts(1, 70_000), " | "), " | and 1 more");
     }
 }
