@@ -104,7 +104,7 @@ async fn views(desk: &Desk) -> Vec<Result<QueueView, String>> {
 
 async fn status(desk: &Desk) -> Answer {
     let mut wrong = desk.identity.wrong.clone();
-    wrong.extend(desk.resolver.get().cloned());
+    wrong.extend(desk.resolver.borrow().clone());
     let mut queues = Vec::new();
     for (view, door) in views(desk).await.into_iter().zip(&desk.queues) {
         match view {

@@ -13,13 +13,13 @@ pub use method::DRAIN;
 pub use sts::StsDoor;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, Recipient, Supervised};
 use slog::{Logger, error, info, warn};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use posthaste_edge::buffer::BufferDir;
@@ -82,7 +82,7 @@ pub struct Desk {
     pub pools: Vec<Recipient<ShowPool>>,
     pub caches: Vec<StsDoor>,
     /// What is wrong with the resolver, where its word on signatures counts.
-    pub resolver: Arc<OnceLock<String>>,
+    pub resolver: watch::Receiver<Option<String>>,
     /// Names of all that delivers.
     pub targets: Vec<String>,
     pub actors: Recipient<ShowActors>,

@@ -1,9 +1,11 @@
 //! A remote target with its connection pool, and the resolver as far as its word on signatures counts.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use posthaste_config::globals::ResolverProbes;
 use posthaste_edge::dns::{Probe as ResolverProbe, Probes, Resolver, Signed, Validation};
@@ -102,33 +104,63 @@ impl RemoteWorld<'_> {
     }
 }
 
+/// How often it is looked whether the resolver still validates,
+const EVERY: Duration = Duration::from_secs(60);
+/// and whether one that did not does meanwhile: unbound may just be starting.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Where `dnssec` or `dane` is configured and the resolver's AD bit means nothing, mail goes less securely than somebody hopes, or not at
-/// all, and nobody would know why: the log and `status` say so. Found out once, after the start.
+/// all, and nobody would know why: the log and `status` say so. Looked at from time to time, since servers are set up anew, and
+/// `/etc/resolv.conf` may name others. `None`: nothing is wrong, or nobody minds.
 pub(super) fn examine_resolver(
     targets: &[Target],
     resolver: &Resolver,
     probes: Probes,
     runtime: &Handle,
     log: &Logger,
-) -> Arc<OnceLock<String>> {
-    let wrong = Arc::new(OnceLock::new());
-    if want_signatures(targets) == Signed::Unneeded {
-        return wrong;
+) -> watch::Receiver<Option<String>> {
+    let (wrong, told) = watch::channel(None);
+    if want_signatures(targets) == Signed::Needed {
+        runtime.spawn(keep_examining(resolver.clone(), probes, log.clone(), wrong, [AGAIN, EVERY]));
     }
-    let (resolver, told, log) = (resolver.clone(), Arc::clone(&wrong), log.clone());
-    runtime.spawn(async move {
-        let why = match resolver.validates(&probes).await {
-            Validation::Yes => return info!(log, "the resolver validates"),
-            Validation::No(why) => why,
-            Validation::Unknown(why) => format!("it could not be found out: {why}"),
-        };
-        let text = format!(
-            "dnssec or dane is configured, and the resolver does not vouch for signatures: {why}"
-        );
-        warn!(log, "resolver"; "warning" => &text);
-        let _ = told.set(text); // it is set here only
-    });
-    wrong
+    told
+}
+
+/// Until nobody wants to know any more. The pauses: while something is wrong, and while nothing is.
+async fn keep_examining(
+    resolver: Resolver,
+    probes: Probes,
+    log: Logger,
+    wrong: watch::Sender<Option<String>>,
+    [again, every]: [Duration; 2],
+) {
+    let mut first = true;
+    loop {
+        let now = verdict(resolver.validates(&probes).await);
+        let pause = if now.is_some() { again } else { every };
+        if std::mem::take(&mut first) || *wrong.borrow() != now {
+            match &now {
+                None => info!(log, "the resolver validates"),
+                Some(text) => warn!(log, "resolver"; "warning" => text),
+            }
+            wrong.send_replace(now);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wrong.closed() => return,
+        }
+    }
+}
+
+fn verdict(validation: Validation) -> Option<String> {
+    let why = match validation {
+        Validation::Yes => return None,
+        Validation::No(why) => why,
+        Validation::Unknown(why) => format!("it could not be found out: {why}"),
+    };
+    Some(format!(
+        "dnssec or dane is configured, and the resolver does not vouch for signatures: {why}"
+    ))
 }
 
 /// Names whose answers are known beforehand.
@@ -138,4 +170,51 @@ pub(super) fn probes(setting: Option<&ResolverProbes>) -> Probes {
     };
     let of = |names: &[Domain]| names.iter().filter_map(ResolverProbe::domain).collect();
     Probes { signed: of(signed), unsigned: of(unsigned), bogus: of(bogus) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use posthaste_edge::clock::Clock;
+
+    use super::*;
+
+    /// A name server that says yes to everything, and that it is signed as long as it pleases.
+    fn server(signs: &Arc<AtomicBool>) -> std::net::SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (address, signs) = (socket.local_addr().unwrap(), Arc::clone(signs));
+        std::thread::spawn(move || {
+            let mut message = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut message) {
+                // RFC 1035 §4.1.1, RFC 4035 §3.2.3: QR; RA, and AD.
+                message[2] |= 0x80;
+                message[3] = if signs.load(Ordering::SeqCst) { 0xa0 } else { 0x80 };
+                let _ = socket.send_to(&message[..length], from);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_changes_its_mind_is_noticed() {
+        let signs = Arc::new(AtomicBool::new(false));
+        let resolver = Resolver::new(&[server(&signs)], Clock::system(), Signed::Needed).unwrap();
+        let (wrong, mut told) = watch::channel(None);
+        let log = Logger::root(slog::Discard, slog::o!());
+        let pauses = [Duration::from_millis(20); 2];
+        let examining = keep_examining(resolver, Probes::default(), log, wrong, pauses);
+        let story = async {
+            told.wait_for(Option::is_some).await.unwrap();
+            signs.store(true, Ordering::SeqCst);
+            told.wait_for(Option::is_none).await.unwrap();
+            signs.store(false, Ordering::SeqCst);
+            let text = told.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+            assert!(text.contains("without AD bit"), "{text}");
+            drop(told);
+        };
+        let both = async { tokio::join!(examining, story) }; // the one ends with the other
+        tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    }
 }
