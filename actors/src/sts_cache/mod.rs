@@ -565,10 +565,13 @@ impl Handler<Probe> for MtaStsCacheActor {
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
         let State { counts, flights, shelf, .. } = &self.state;
-        let awaited = flights.values().filter(|flight| !flight.askers.is_empty()).count() as u64;
+        let by_operators =
+            |flight: &&Aloft| flight.askers.iter().any(|asker| matches!(asker, Asker::Operator(_)));
+        let awaited = flights.values().filter(by_operators).count() as u64;
         let mut counters = vec![
             ("policies", shelf.len() as u64),
-            // The process waits for them before it ends: who asked is told, and what was fetched is on disk.
+            // The process waits for them before it ends: an operator is told, and what was fetched is on disk. Deliveries are counted by
+            // their queue as long as they go on, and one that was called off is not to keep the process as long as a policy host likes.
             ("running", awaited + self.deps.keeper.waiting()),
         ];
         counters.extend(counts.shown());

@@ -214,6 +214,30 @@ fn who_asks_meanwhile_waits_for_the_same_fetch() {
 }
 
 #[test]
+fn the_process_waits_for_operators_and_not_for_policy_hosts() {
+    run(async {
+        let lab = Lab::new();
+        lab.fake.leave.forget_permits(1000);
+        let under_way = async |asked: usize| {
+            lab.until("asked", async || lab.fake.asked.lock().unwrap().len() == asked).await;
+            lab.counts("running").await
+        };
+        let refresh = RefreshPolicy { domain: domain("b.test") };
+        let story = async {
+            assert_eq!(under_way(2).await, 0); // the record and the policy
+            let operator = async { lab.cache.send(refresh).await.unwrap() };
+            let (shown, ()) = tokio::join!(operator, async {
+                assert_eq!(under_way(4).await, 1);
+                lab.fake.leave.add_permits(1000);
+            });
+            assert!(shown.is_ok(), "{shown:?}");
+        };
+        let (answer, ()) = tokio::join!(lab.asks(), story);
+        assert!(matches!(answer, StsAnswer::Policy { .. }));
+    });
+}
+
+#[test]
 fn without_a_record_there_is_no_policy_and_with_failing_servers_nobody_knows() {
     run(async {
         let lab = Lab::new();
