@@ -14,6 +14,7 @@ mod crash_of_orders;
 mod damaged_body;
 mod dead_sites;
 mod explain;
+mod forward_straight;
 mod hang_at_connect;
 mod intake_refuses;
 mod internationalised;
