@@ -22,8 +22,18 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 const SLOW: Duration = Duration::from_secs(8);
 
 /// Whether the peer may have a message without the journal knowing it.
-const IN_DOUBT: &[&str] =
-    &["dot.answered", "wire.dot", "wire.reply", "outcome.staged", "settle.staged"];
+const IN_DOUBT: &[&str] = &[
+    "dot.answered",
+    "wire.dot",
+    "wire.reply",
+    "outcome.staged",
+    "settle.staged",
+    // These come by the clock, whatever a message has come to: on a slow machine they meet one on its way.
+    "checkpoint.written",
+    "checkpoint.synced",
+    "checkpoint.tipped",
+    "checkpoint.done",
+];
 
 pub const QUEUE: &str = "max_parallelism 1
     max_tries 1000
@@ -136,9 +146,10 @@ impl Matrix {
 
     fn run(mut self, points: &[String]) {
         // A point is passed many times; the long run dies at several of them.
-        let times = if long_run() { 0..4 } else { 0..1 };
         for point in points {
-            for time in times.clone() {
+            // A life lets go of the one segment that the last life left behind; its own is open.
+            let often = long_run() && point != "remove.segment";
+            for time in if often { 0..4 } else { 0..1 } {
                 self.die_at(point, time);
             }
         }

@@ -13,6 +13,8 @@ pub enum Phase {
     IdleSession,
     MxLookup,
     AddressLookup,
+    /// TLSA records of an exchanger, or the MTA-STS policy of the domain.
+    PolicyLookup,
     /// The address took no connection lately, another delivery tries it, and its word is awaited.
     AwaitingOther,
     /// In a session, or on the way to one.
@@ -30,6 +32,7 @@ impl Phase {
             Phase::IdleSession => "idle-session",
             Phase::MxLookup => "mx-lookup",
             Phase::AddressLookup => "address-lookup",
+            Phase::PolicyLookup => "policy-lookup",
             Phase::AwaitingOther => "awaiting-other",
             Phase::In(stage) => match stage {
                 Stage::Connect => "connecting",

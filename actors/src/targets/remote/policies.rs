@@ -32,13 +32,8 @@ pub struct Attempted<'a> {
 impl Caller {
     /// What a session with this exchanger has to be like, or why it may not be used; `None` for an address literal.
     pub async fn require(&self, exchanger: Option<&Candidate>) -> Result<Requirement, Failure> {
-        let policies = &self.network.policies;
-        let facts = match exchanger {
-            Some(exchanger) => self.facts(exchanger).await,
-            // RFC 7672 §2.2 and RFC 8461 §3 speak of domains.
-            None => MxFacts::none(),
-        };
-        let required = requirement(policies, &facts, self.wish);
+        let facts = self.facts(exchanger).await;
+        let required = requirement(&self.network.policies, &facts, self.wish);
         if let (Err(failure), Some(exchanger)) = (&required, exchanger) {
             self.counters.refused_by_policy.add_one();
             if failure.cause == Cause::MxNotAllowed {
@@ -53,7 +48,9 @@ impl Caller {
         required
     }
 
-    async fn facts(&self, exchanger: &Candidate) -> MxFacts {
+    async fn facts(&self, exchanger: Option<&Candidate>) -> MxFacts {
+        // RFC 7672 §2.2 and RFC 8461 §3 speak of domains.
+        let Some(exchanger) = exchanger else { return MxFacts::none() };
         let policies = &self.network.policies;
         let sts = async {
             let answer = self.sts(&exchanger.next_hop.domain).await;
@@ -83,7 +80,9 @@ impl Caller {
                 }
                 as_before => as_before.clone(),
             };
-            self.require(exchanger.as_ref()).await
+            // A session that is passed over is no attempt at one: nobody is told.
+            let facts = self.facts(exchanger.as_ref()).await;
+            requirement(&self.network.policies, &facts, self.wish)
         };
         InForce { address: self.network.address_use(proof.address), requirement: again.await }
     }

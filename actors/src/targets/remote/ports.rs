@@ -82,7 +82,14 @@ impl Approach for RemotePorts {
         self.caller.whereabouts.enter(Phase::MxLookup);
         let caller = &self.caller;
         // RFC 8461 §5 wants to know of the policy before any exchanger is dialled: both are asked for at once.
-        let both = async { tokio::join!(caller.network.mx(domain), caller.sts(domain)).0 };
+        let both = async {
+            let mx = async {
+                let found = caller.network.mx(domain).await;
+                caller.whereabouts.enter(Phase::PolicyLookup);
+                found
+            };
+            tokio::join!(mx, caller.sts(domain)).0
+        };
         let found = self.carriage.patience.before(both).await;
         found.unwrap_or_else(called_off)
     }
@@ -94,6 +101,10 @@ impl Approach for RemotePorts {
     }
 
     async fn require(&mut self, candidate: Option<&Candidate>) -> Result<Requirement, Failure> {
+        if let Some(candidate) = candidate {
+            let phase = Phase::PolicyLookup;
+            self.caller.whereabouts.at(phase, candidate.host.ascii(), None);
+        }
         let found = self.carriage.patience.before(self.caller.require(candidate)).await;
         found.unwrap_or_else(|| {
             let text = "called off while policies were looked up";
