@@ -1,5 +1,6 @@
 //! Whoever makes sessions with a server of the configuration: connects, greets, secures, logs in, and has the result judged.
 
+use std::io::ErrorKind::ConnectionRefused;
 use std::sync::Arc;
 
 use slog::{Logger, debug, error, info, warn};
@@ -225,8 +226,11 @@ impl Caller {
         };
         connected.map_err(|e| {
             let text = format!("connecting to {peer}: {e}");
-            match e {
+            match &e {
                 DialError::TimedOut => counters.dials_timed_out.add_one(),
+                DialError::Peer(e) if e.kind() == ConnectionRefused => {
+                    counters.dials_refused.add_one();
+                }
                 DialError::Peer(_) | DialError::NoLocalAddress | DialError::Local(_) => {
                     counters.dials_failed.add_one();
                 }
