@@ -163,7 +163,8 @@ impl Matrix {
         let rounds = if time == 0 { 1 } else { 4 };
         let mut fates = [Fate::Good, Fate::Hard, Fate::Soft, Fate::Large].repeat(rounds);
         if point.starts_with("checkpoint") {
-            fates.push(Fate::Slow);
+            // Nothing is brought up to date in a daemon that has nothing to do.
+            fates.extend([Fate::Slow].repeat(time + 1));
         }
         for fate in fates {
             sent.extend(self.send(fate));
