@@ -171,9 +171,15 @@ impl Daemon {
 
     /// `posthaste send`: hands the content over and returns the queue id, the last word printed.
     pub fn send(&self, from: &str, to: &[&str], content: &[u8]) -> String {
+        self.send_with(&[], from, to, content)
+    }
+
+    /// The same with options of the verb, `--target NAME` for instance.
+    pub fn send_with(&self, options: &[&str], from: &str, to: &[&str], content: &[u8]) -> String {
         let file = self.area.join(format!("send-{}.eml", unique()));
         std::fs::write(&file, content).unwrap();
         let mut words = vec!["send", file.to_str().unwrap(), "--from", from];
+        words.extend(options);
         for recipient in to {
             words.extend(["--to", recipient]);
         }

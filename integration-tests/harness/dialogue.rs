@@ -35,7 +35,8 @@ use std::time::Duration;
 use openssl::ssl::SslAcceptor;
 
 use crate::harness::connection::Connection;
-use crate::harness::sink::{Greeting, Manners, Record, Session, Sink, Transaction};
+use crate::harness::session::{Dialect, Greeting, Session};
+use crate::harness::sink::{Manners, Record, Sink, Transaction};
 
 /// Between the octets of a line that drips.
 const DRIP: Duration = Duration::from_millis(200);
@@ -224,8 +225,8 @@ impl Part<'_> {
                 }
                 Step::Serve => {
                     let Part { connection, number, record, .. } = self;
-                    let manners = Manners::default();
-                    let _ = Session { connection, manners: &manners, record, number }
+                    let (manners, dialect) = (Manners::default(), Dialect::Smtp);
+                    let _ = Session { connection, manners: &manners, record, number, dialect }
                         .run(Greeting::Given);
                     return Ok(());
                 }

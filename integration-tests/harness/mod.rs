@@ -6,7 +6,7 @@
 //! | `process`, `daemon`, `operator` | child processes; the daemon; its socket |
 //! | `dns`, `zone` | DNS under the test's control; the real nsd and unbound |
 //! | `connection`, `client`, `source` | one SMTP connection; a raw client; a load of messages that counts what was acknowledged |
-//! | `sink`, `dialogue` | a recording SMTP server; a server that plays a script |
+//! | `sink`, `session`, `dialogue` | a recording SMTP or LMTP server, and one session of it; a server that plays a script |
 //! | `certificates` | a certificate authority of the test's own |
 //! | `postfix`, `exim`, `opensmtpd`, `nginx`, `smtp_sink`, `smtp_source`, `swaks` | the real programs |
 //! | `smarthost` | a Postfix that asks for passwords and certificates |
@@ -16,7 +16,8 @@
 //! | `message` | messages of every awkward kind, and the comparison of what was sent with what arrived |
 //! | `notification` | a delivery status notification, taken apart |
 //! | `outbound` | all of it put together: daemon, DNS, and a place for notifications |
-//! | `forwarding` | a daemon with a forwarder behind its queue |
+//! | `forwarding` | a daemon with queues, and a forwarder behind each |
+//! | `history` | what became of messages |
 
 pub mod area;
 pub mod certificates;
@@ -28,6 +29,7 @@ pub mod dns;
 pub mod dovecot;
 pub mod exim;
 pub mod forwarding;
+pub mod history;
 pub mod imap;
 pub mod maildir;
 pub mod message;
@@ -39,6 +41,7 @@ pub mod operator;
 pub mod outbound;
 pub mod postfix;
 pub mod process;
+pub mod session;
 pub mod sink;
 pub mod smarthost;
 pub mod smtp_sink;

@@ -6,18 +6,21 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openssl::ssl::SslAcceptor;
 
 use crate::harness::connection::Connection;
-use crate::harness::dialogue::last_chunk;
 use crate::harness::process::wait_until;
+use crate::harness::session::{Dialect, Greeting, Session};
+
+/// For a server that was there before to be gone.
+const REBIND: Duration = Duration::from_secs(5);
 
 /// One message, as the client sent it.
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    /// The argument of EHLO or HELO.
+    /// The argument of EHLO, HELO or LHLO.
     pub helo: String,
     /// The argument of MAIL FROM, with brackets and parameters.
     pub from: String,
@@ -61,7 +64,7 @@ type Answer = dyn Fn(Moment, &str) -> Option<String> + Send + Sync;
 
 /// How a sink behaves. The default accepts everything, in the clear.
 pub struct Manners {
-    /// EHLO keywords besides STARTTLS.
+    /// EHLO keywords besides STARTTLS. Where one of them is `AUTH ...`, everybody is let in.
     pub keywords: Vec<&'static str>,
     /// Those shown only within TLS, REQUIRETLS for instance (RFC 8689 §2).
     pub secured_keywords: Vec<&'static str>,
@@ -104,6 +107,7 @@ pub struct Sink {
 }
 
 impl Sink {
+    /// At port 0 the system chooses one.
     pub fn start(address: SocketAddr) -> Sink {
         Sink::with(address, Manners::default())
     }
@@ -111,7 +115,8 @@ impl Sink {
     pub fn with(address: SocketAddr, manners: Manners) -> Sink {
         let manners = Arc::new(manners);
         Sink::serving(address, move |connection, number, record| {
-            Session { connection, manners: &manners, record, number }.run(Greeting::Due)
+            let dialect = Dialect::Smtp;
+            Session { connection, manners: &manners, record, number, dialect }.run(Greeting::Due)
         })
     }
 
@@ -120,7 +125,8 @@ impl Sink {
         address: SocketAddr,
         serve: impl Fn(Connection, usize, &Record) -> io::Result<()> + Send + Sync + 'static,
     ) -> Sink {
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = listen(address);
+        let address = listener.local_addr().unwrap();
         let book = Arc::new(Book::default());
         let shared = Arc::clone(&book);
         let serve = Arc::new(serve);
@@ -222,6 +228,20 @@ impl Drop for Sink {
     }
 }
 
+/// A server that was at the address before may seem to be there still: a child that another test is starting has its socket until it has
+/// become another program.
+fn listen(address: SocketAddr) -> TcpListener {
+    let mut listener = TcpListener::bind(address);
+    let end = Instant::now() + REBIND;
+    while listener.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::AddrInUse)
+        && Instant::now() < end
+    {
+        thread::sleep(Duration::from_millis(5));
+        listener = TcpListener::bind(address);
+    }
+    listener.unwrap()
+}
+
 /// Where one connection is written down.
 pub struct Record {
     book: Arc<Book>,
@@ -245,132 +265,5 @@ impl Record {
 
     pub fn transaction(&self, transaction: Transaction) {
         self.book.transactions.lock().unwrap().push(transaction);
-    }
-}
-
-/// Whether the client has been greeted already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Greeting {
-    Due,
-    Given,
-}
-
-/// An ordinary session, from wherever it stands to its end.
-pub struct Session<'a> {
-    pub connection: Connection,
-    pub manners: &'a Manners,
-    pub record: &'a Record,
-    pub number: usize,
-}
-
-impl Session<'_> {
-    pub fn run(mut self, greeting: Greeting) -> io::Result<()> {
-        if greeting == Greeting::Due && !self.reply(Moment::Greeting, "", "220 sink.test ESMTP")? {
-            return Ok(());
-        }
-        let (mut helo, mut from, mut to) = (String::new(), None, Vec::new());
-        while let Some(line) = self.connection.read_line()? {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            self.record.line(&line);
-            let upper = line.to_ascii_uppercase();
-            if upper.starts_with("EHLO") || upper.starts_with("HELO") {
-                helo = line[4..].trim().to_owned();
-                let usual = self.capabilities();
-                self.reply(Moment::Ehlo, &line, &usual)?;
-            } else if upper == "STARTTLS"
-                && let Some(tls) = &self.manners.tls
-            {
-                self.connection.write_line("220 2.0.0 go ahead")?;
-                self.connection.accept_tls(tls)?;
-            } else if upper.starts_with("MAIL FROM:") {
-                if self.reply(Moment::Mail, &line, "250 2.1.0 ok")? {
-                    from = Some(line[10..].trim().to_owned());
-                }
-            } else if upper.starts_with("RCPT TO:") {
-                if from.is_none() {
-                    self.connection.write_line("503 5.5.1 MAIL first")?;
-                } else if self.reply(Moment::Rcpt, &line, "250 2.1.5 ok")? {
-                    to.push(line[8..].trim().to_owned());
-                }
-            } else if upper == "DATA" {
-                if to.is_empty() {
-                    self.connection.write_line("554 5.5.1 no valid recipients")?;
-                } else if self.reply(Moment::Data, &line, "354 go ahead")? {
-                    let content = self.connection.read_content()?;
-                    let from = from.take().unwrap_or_default();
-                    self.end_of_data(&helo, from, std::mem::take(&mut to), content)?;
-                }
-            } else if let Some(size) = last_chunk(&line).filter(|_| self.manners.bdat) {
-                let content = self.connection.read_octets(size)?;
-                if to.is_empty() {
-                    self.connection.write_line("554 5.5.1 no valid recipients")?;
-                } else {
-                    let from = from.take().unwrap_or_default();
-                    self.end_of_data(&helo, from, std::mem::take(&mut to), content)?;
-                }
-            } else if upper == "QUIT" {
-                self.connection.write_line("221 2.0.0 bye")?;
-                self.connection.close();
-                return Ok(());
-            } else if upper == "RSET" || upper == "NOOP" {
-                (from, to) = if upper == "RSET" { (None, Vec::new()) } else { (from, to) };
-                self.connection.write_line("250 2.0.0 ok")?;
-            } else {
-                self.connection.write_line("500 5.5.2 unknown command")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Recorded before the reply, so that every message the client believes delivered is in the book.
-    fn end_of_data(
-        &mut self,
-        helo: &str,
-        from: String,
-        to: Vec<String>,
-        content: Vec<u8>,
-    ) -> io::Result<()> {
-        let transaction = Transaction {
-            helo: helo.to_owned(),
-            from,
-            to,
-            content,
-            tls: self.connection.encrypted(),
-            asked_name: self.connection.asked_name(),
-            connection: self.number,
-        };
-        let text = transaction.text();
-        match (self.manners.answer)(Moment::Dot, &text) {
-            Some(other) if !other.starts_with('2') => self.connection.write_line(&other),
-            other => {
-                self.record.transaction(transaction);
-                self.connection.write_line(other.as_deref().unwrap_or("250 2.0.0 taken"))
-            }
-        }
-    }
-
-    /// Says the test's answer or the usual one; true when it was a positive one.
-    fn reply(&mut self, moment: Moment, line: &str, usual: &str) -> io::Result<bool> {
-        let answer = (self.manners.answer)(moment, line);
-        let said = answer.as_deref().unwrap_or(usual);
-        self.connection.write_line(said)?;
-        Ok(said.starts_with(['2', '3']))
-    }
-
-    fn capabilities(&self) -> String {
-        let secured = self.connection.encrypted().is_some();
-        let mut lines = vec!["sink.test"];
-        lines.extend(&self.manners.keywords);
-        if secured {
-            lines.extend(&self.manners.secured_keywords);
-        } else {
-            lines.extend(self.manners.tls.as_ref().map(|_| "STARTTLS"));
-        }
-        let last = lines.len() - 1;
-        let numbered = lines
-            .iter()
-            .enumerate()
-            .map(|(number, line)| format!("250{}{line}", if number == last { ' ' } else { '-' }));
-        numbered.collect::<Vec<_>>().join("\r\n")
     }
 }

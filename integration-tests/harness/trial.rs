@@ -9,6 +9,7 @@ use openssl::ssl::SslAcceptor;
 use serde_json::Value;
 
 use crate::harness::dialogue::{Dialogue, Player};
+use crate::harness::history::{self, verdict};
 use crate::harness::message::Message;
 use crate::harness::outbound::{Outbound, SENDER};
 
@@ -45,7 +46,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn script(self) -> String {
+    /// The dialogue up to there.
+    pub fn script(self) -> String {
         let (before, steps) = match self {
             Stage::Greeting => return String::new(),
             Stage::Ehlo => (Stage::Greeting, "S: 220 mx.{domain} ESMTP\nC: EHLO mx.sender.test\n"),
@@ -174,20 +176,8 @@ impl Visit {
         faults
     }
 
-    /// Word and status; of one that was taken and of one that nobody knows only the word.
     fn first_outcome(&self, history: &[&Value]) -> String {
-        let of_ours = |event: &&&Value| {
-            event["id"] == self.id.as_str() && event["event"] == "outcome" && event["attempt"] == 1
-        };
-        let Some(event) = history.iter().find(of_ours) else { return "none".to_owned() };
-        let Some((word, detail)) = event["outcome"].as_object().and_then(|o| o.iter().next())
-        else {
-            return event.to_string();
-        };
-        if word == "delivered" || word == "unknown" {
-            return word.clone();
-        }
-        let part = |place: usize| detail["status"][place].to_string();
-        format!("{word} {}.{}.{}", part(0), part(1), part(2))
+        let first = |event: &&&Value| history::is_outcome(event, &self.id, 1);
+        history.iter().find(first).map_or_else(|| "none".to_owned(), |event| verdict(event))
     }
 }
