@@ -1,48 +1,146 @@
-//! A daemon whose queue has a forwarder behind it. Notifications go the same way. Retries come after a second.
+//! A daemon with several queues, and a forwarder behind each. What is not delivered at once waits for an hour.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
 
 use crate::harness::area::Area;
 use crate::harness::daemon::Daemon;
 use crate::harness::dns::Dns;
+use crate::harness::history::{self, Outcome};
+use crate::harness::message::Message;
+use crate::harness::outbound::{SENDER, SOON};
+use crate::harness::process::{command, run, wait_until};
+use crate::harness::sink::Sink;
+
+/// A queue by this name and its forwarder.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub name: String,
+    /// `smtp` or `lmtp`.
+    pub module: &'static str,
+    /// Of the forwarder's block.
+    pub lines: String,
+}
+
+impl Route {
+    pub fn new(name: &str, module: &'static str, lines: impl Into<String>) -> Route {
+        Route { name: name.to_owned(), module, lines: lines.into() }
+    }
+}
 
 pub struct Forwarding {
     // In the order in which they are dropped: the daemon goes first.
     pub daemon: Daemon,
+    /// Where notifications go.
+    pub home: Sink,
     pub dns: Dns,
+    listen: SocketAddr,
 }
 
 impl Forwarding {
-    /// `module` is `smtp` or `lmtp`; `lines` are those of its block.
-    pub fn start(area: &Area, module: &str, lines: &str) -> Forwarding {
-        let dns = Dns::start(area.socket());
-        let daemon = Daemon::start(area, &text(area, &dns, module, lines));
-        Forwarding { daemon, dns }
+    /// The endpoint hands what comes by SMTP to the first of the queues.
+    pub fn start(area: &Area, routes: &[Route]) -> Forwarding {
+        Forwarding::start_with(area, "", routes)
+    }
+
+    /// `global` are lines for the top level.
+    pub fn start_with(area: &Area, global: &str, routes: &[Route]) -> Forwarding {
+        Forwarding::behind(area, &[], global, routes)
+    }
+
+    /// The daemon runs under an account that may do nothing, also when the test runs as root. That takes `setpriv`.
+    pub fn start_without_rights(area: &Area, routes: &[Route]) -> Forwarding {
+        if !area.is_root() {
+            return Forwarding::start(area, routes);
+        }
+        for part in ["state", "run"] {
+            run(command("chown").arg("nobody").arg(area.folder(part)));
+        }
+        let give_up = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        Forwarding::behind(area, &give_up, "", routes)
+    }
+
+    fn behind(area: &Area, wrapper: &[&str], global: &str, routes: &[Route]) -> Forwarding {
+        let (dns, home) = (Dns::start(area.socket()), Sink::start(area.socket()));
+        let listen = area.socket();
+        let text = configuration(area, [listen, dns.address(), home.address()], global, routes);
+        let daemon = Daemon::start_with(area, &text, wrapper, &[]);
+        Forwarding { daemon, home, dns, listen }
+    }
+
+    /// Where it takes mail by SMTP.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Hands a message to the queue of a route; its queue id.
+    pub fn send(&self, route: &str, to: &[&str], message: &Message) -> String {
+        self.daemon.send_with(&["--target", route], SENDER, to, message.bytes())
+    }
+
+    /// What the first attempt has come to, for each recipient in the order of `to`.
+    pub fn first_outcomes(&self, id: &str, to: &[&str]) -> Vec<Outcome> {
+        let mut found = Vec::new();
+        wait_until(&format!("the first attempt of {id} has ended"), SOON, || {
+            found = history::outcomes(&self.daemon, id, 1);
+            to.iter().all(|to| found.iter().any(|outcome| outcome.recipient == *to))
+        });
+        let of = |to: &&str| found.iter().find(|outcome| outcome.recipient == *to).unwrap().clone();
+        to.iter().map(of).collect()
+    }
+
+    /// Sends a message to one recipient, and tells what the first attempt comes to: `deferred 4.4.1`.
+    pub fn attempt(&self, route: &str, to: &str, message: &Message) -> String {
+        let id = self.send(route, &[to], message);
+        self.first_outcomes(&id, &[to]).remove(0).verdict
+    }
+
+    /// The sessions that lie idle.
+    pub fn idle(&self) -> Vec<Value> {
+        let all = self.daemon.said(&["ps", "--json"]);
+        let items = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        items.filter_map(|mut item| item.get_mut("session").map(Value::take)).collect()
     }
 }
 
-fn text(area: &Area, dns: &Dns, module: &str, lines: &str) -> String {
-    let (folder, resolver, listen) = (area.path().display(), dns.address(), area.socket());
-    format!(
+fn configuration(
+    area: &Area,
+    [listen, resolver, home]: [SocketAddr; 3],
+    global: &str,
+    routes: &[Route],
+) -> String {
+    let (at, first) = (area.path().display(), &routes[0].name);
+    let top = format!(
         "hostname mx.sender.test
-state_dir {folder}/state
-runtime_dir {folder}/run
+state_dir {at}/state
+runtime_dir {at}/run
 autogenerated_msg_domain sender.test
 resolver {resolver}
 tls off
+{global}
 smtp tcp://{listen} {{
-    deliver_to &outbound
+    deliver_to &{first}
 }}
-target.queue outbound {{
-    target &relay
-    initial_retry_time 1s
-    retry_time_scale 1.0
-    max_retry_time 2s
+target.smtp home {{
+    targets tcp://{home}
+}}
+"
+    );
+    let blocks = routes.iter().map(|Route { name, module, lines }| {
+        format!(
+            "target.queue {name} {{
+    target &to-{name}
+    initial_retry_time 1h
     bounce {{
-        deliver_to dummy
+        deliver_to &home
     }}
 }}
-target.{module} relay {{
+target.{module} to-{name} {{
     {lines}
 }}
 "
-    )
+        )
+    });
+    top + &blocks.collect::<String>()
 }

@@ -2,10 +2,11 @@
 //! Passwords are Dovecot's, certificates those of an authority.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::harness::area::Area;
-use crate::harness::certificates::{Authority, Certificate};
+use crate::harness::certificates::{Authority, self_signed};
+use crate::harness::dns::Dns;
 use crate::harness::dovecot::Dovecot;
 use crate::harness::maildir::Maildir;
 use crate::harness::postfix::{self, Door, Postfix};
@@ -85,19 +86,26 @@ impl Entrance {
 
 pub struct Smarthost {
     postfix: Postfix,
+    pub dovecot: Dovecot,
+    /// Which clients are to show a certificate of, and whose certificate it shows itself.
+    pub authority: Authority,
+    /// The authority's root.
+    pub roots: PathBuf,
     doors: [(Entrance, SocketAddr); ALL.len()],
 }
 
 impl Smarthost {
-    /// For all domains. `reject@` is refused with 550 5.1.1 and `defer@` with 450 4.2.1 in each of them. Its own certificate names all
-    /// its hosts; clients show one of the authority whose root lies in `roots`.
-    pub fn start(
-        area: &Area,
-        dovecot: &Dovecot,
-        authority: &Authority,
-        unproven: &Certificate,
-        roots: &Path,
-    ) -> Smarthost {
+    /// For all domains. `reject@` is refused with 550 5.1.1 and `defer@` with 450 4.2.1 in each of them. The users are Dovecot's.
+    /// `None`, and said so, when something that it needs is missing.
+    pub fn start(area: &Area) -> Option<Smarthost> {
+        let ready = area.needs(&[postfix::PROGRAM])
+            && area.needs_root(postfix::PROGRAM)
+            && Dovecot::is_ready(area);
+        if !ready {
+            return None;
+        }
+        let authority = Authority::new();
+        let (roots, dovecot) = (authority.write(area), Dovecot::start(area));
         let certificate = authority.leaf(&ALL.map(Entrance::host));
         let doors = ALL.map(|entrance| (entrance, area.socket()));
         let all = doors.map(|(entrance, address)| Door {
@@ -105,7 +113,7 @@ impl Smarthost {
             name: entrance.host().to_owned(),
             certificate: match entrance {
                 Entrance::Clear | Entrance::Neighbour => None,
-                Entrance::Unproven => Some(unproven.clone()),
+                Entrance::Unproven => Some(self_signed(&[entrance.host()])),
                 _ => Some(certificate.clone()),
             },
             settings: entrance.settings(),
@@ -124,18 +132,35 @@ smtpd_tls_CAfile = {roots}
             roots = roots.display()
         );
         let postfix = Postfix::with_doors(area, "static:all", access, &further, &all);
-        Smarthost { postfix, doors }
+        Some(Smarthost { postfix, dovecot, authority, roots, doors })
     }
 
-    /// Whether all that it needs is there. If not, says so; the test then returns.
-    pub fn is_ready(area: &Area) -> bool {
-        area.needs(&[postfix::PROGRAM])
-            && area.needs_root(postfix::PROGRAM)
-            && Dovecot::is_ready(area)
+    /// Lines for the top level of a daemon that trusts the authority.
+    pub fn trust(&self) -> String {
+        format!("tls_client {{\n    root_ca {}\n}}", self.roots.display())
     }
 
     pub fn address(&self, entrance: Entrance) -> SocketAddr {
         self.doors.iter().find(|(door, _)| *door == entrance).unwrap().1
+    }
+
+    /// The lines with places put in: for `{login}` host and port of that door, for `[login]` its address and port.
+    pub fn places(&self, lines: &str) -> String {
+        let mut text = lines.to_owned();
+        for (entrance, address) in self.doors {
+            let host = entrance.host();
+            let name = host.trim_end_matches(".test");
+            text = text.replace(&format!("{{{name}}}"), &format!("{host}:{}", address.port()));
+            text = text.replace(&format!("[{name}]"), &address.to_string());
+        }
+        text
+    }
+
+    /// Has the names of all doors lead to them.
+    pub fn publish(&self, dns: &Dns) {
+        for (entrance, address) in self.doors {
+            dns.host(entrance.host(), &[address.ip()]);
+        }
     }
 
     pub fn mailbox(&self) -> &Maildir {

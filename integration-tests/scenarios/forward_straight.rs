@@ -12,6 +12,7 @@ use crate::harness::daemon::Daemon;
 use crate::harness::dovecot::{self, Dovecot};
 use crate::harness::message::{Message, id_of};
 use crate::harness::postfix::{self, Postfix};
+use crate::harness::sink::Sink;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -149,4 +150,31 @@ fn a_server_that_is_away_is_a_matter_of_time() {
         says(&mut client, "RCPT TO:<one@recipient.test>", 451, "4.4.1");
     }
     assert_eq!(client.say("DATA").unwrap().code, 503);
+}
+
+#[test]
+fn a_socket_that_is_not_there_is_a_matter_of_time_too() {
+    let area = Area::new("straight_absent");
+    let socket = area.file("absent.sock");
+    let straight = Straight::start(&area, "lmtp", &format!("targets unix:{}", socket.display()));
+    for (address, hello) in
+        [(straight.smtp, "EHLO client.test"), (straight.lmtp, "LHLO client.test")]
+    {
+        let mut client = greeted(address, hello);
+        says(&mut client, "MAIL FROM:<sender@sender.test>", 250, "2.");
+        says(&mut client, "RCPT TO:<one@recipient.test>", 451, "4.4.1");
+    }
+}
+
+/// A client that has not logged in has no credentials to pass on, and hears that it should (RFC 4954 §6).
+#[test]
+fn whoever_has_not_logged_in_has_nothing_to_forward() {
+    let area = Area::new("straight_forward");
+    let server = Sink::start(area.socket());
+    let lines = format!("targets tcp://{}\nauth forward", server.address());
+    let straight = Straight::start(&area, "smtp", &lines);
+    let mut client = greeted(straight.smtp, "EHLO client.test");
+    says(&mut client, "MAIL FROM:<sender@sender.test>", 250, "2.");
+    says(&mut client, "RCPT TO:<one@recipient.test>", 530, "5.7.0");
+    assert_eq!(server.count(), 0);
 }
