@@ -179,6 +179,10 @@ fn exim_lets_members_in_by_each_mechanism() {
         assert_eq!(came.is_some(), first == "delivered", "{name}: {log}");
         assert!(came.is_none_or(|line| line.contains(known_as)), "{name}: {log}");
     }
+    let arriving = rows.iter().filter(|row| row.3 == "delivered").count();
+    for content in exim.mailbox.wait_for(arriving, SOON) {
+        Message::plain(&id_of(&content), 1000).assert_arrived(&content, &exim::ADDED);
+    }
 }
 
 /// An address of this machine that is not loopback: a peer there is somebody else's, as far as the daemon can tell.

@@ -1,6 +1,7 @@
 //! The peers that ask who comes: Postfix by Dovecot's passwords and by certificates, and Exim by all mechanisms there are.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::harness::area::Area;
 use crate::harness::certificates::Authority;
@@ -86,6 +87,7 @@ fn exim_knows_who_logs_in_and_who_shows_a_certificate() {
     assert!(offers.contains("AUTH PLAIN LOGIN EXTERNAL"), "{offers}");
     assert_eq!(client.say("AUTH EXTERNAL =").unwrap().code, 235);
     assert_eq!(client.transact(FROM, &[TO], b"Subject: x\r\n\r\n").unwrap().code, 250);
+    assert_eq!(exim.mailbox.wait_for(2, Duration::from_secs(20)).len(), 2);
     let log = exim.log();
     for how in ["A=plain:ann", "A=external:client.test"] {
         assert!(log.contains(how), "{log}");
