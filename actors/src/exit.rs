@@ -1,5 +1,7 @@
 //! Where a pipeline lets messages out: targets by number, and the doors behind the numbers.
 
+use std::sync::Arc;
+
 use actix::Recipient;
 
 use posthaste_mail::wire::client::opening::Dialect;
@@ -7,6 +9,7 @@ use posthaste_mail::wire::client::opening::Dialect;
 use crate::limits::SharedLimits;
 use crate::messages::intake::{Accept, Decide};
 use crate::messages::passage::Begin;
+use crate::vault::Vault;
 
 /// A configured target, by its place in the list of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +21,8 @@ pub enum Door {
     Queue {
         accept: Recipient<Accept>,
         decide: Recipient<Decide>,
+        /// Its target is a forwarder with `auth forward`: what the client logged in with waits here.
+        vault: Option<Arc<Vault>>,
     },
     /// A forwarder: its server answers while the client waits.
     Through(Through),

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod hints;
 pub mod https;
 pub mod machine;
+pub mod seal;
 pub mod session;
 pub mod signal;
 pub mod socket;

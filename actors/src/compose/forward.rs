@@ -34,6 +34,7 @@ impl RemoteWorld<'_> {
             servers: Server::all(&settings.targets),
             security: settings.security,
             auth: settings.auth.clone(),
+            vault: Arc::clone(&kin.vault),
             our_name: settings.hostname.ascii().to_string(),
             resolver: self.resolver.clone(),
             tls: settings.tls.clone(),

@@ -1,5 +1,7 @@
 //! Addresses of all targets, before any of them lives: so everybody can be introduced to everybody.
 
+use std::sync::Arc;
+
 use actix::Recipient;
 
 use posthaste_mail::route::destination::Splitting;
@@ -14,7 +16,9 @@ use crate::targets::forward::ForwardActor;
 use crate::targets::forward::settings::Auth;
 use crate::targets::queue::QueueActor;
 use crate::targets::queue::notice::Way;
+use crate::targets::queue::settings::QueueSettings;
 use crate::targets::remote::RemoteDeliveryActor;
+use crate::vault::Vault;
 
 /// Addresses of all targets, before any of them lives.
 pub(super) struct Kin {
@@ -29,10 +33,11 @@ pub(super) struct Kin {
     pub names: Vec<String>,
     pub limits: Vec<Option<SharedLimits>>,
     pub doors: Vec<Door>,
+    pub vault: Arc<Vault>,
 }
 
 impl Kin {
-    pub fn conceive(targets: &[Target]) -> Kin {
+    pub fn conceive(targets: &[Target], vault: Vault) -> Kin {
         let mut kin = Kin {
             queues: Vec::new(),
             remotes: Vec::new(),
@@ -43,49 +48,52 @@ impl Kin {
             names: Vec::new(),
             limits: Vec::new(),
             doors: Vec::new(),
+            vault: Arc::new(vault),
         };
         for target in targets {
             let (mut queue, mut remote, mut forwarder, mut dummy) = (None, None, None, None);
             let whole = Splitting::Whole(target.name.clone());
-            let (deliver, splitting, door): (Option<Recipient<Deliver>>, _, _) =
-                match &target.settings {
-                    Some(TargetSettings::Queue(_)) => {
-                        let unborn = Unborn::<QueueActor>::conceive();
-                        let address = unborn.address();
-                        queue = Some(unborn);
-                        let door = Door::Queue {
-                            accept: address.clone().recipient(),
-                            decide: address.clone().recipient(),
-                        };
-                        (Some(address.recipient()), whole, door)
-                    }
-                    Some(TargetSettings::Remote(_)) => {
-                        let unborn = Unborn::<RemoteDeliveryActor>::conceive();
-                        let address = unborn.address();
-                        remote = Some(unborn);
-                        (Some(address.recipient()), Splitting::ByHost, Door::Closed)
-                    }
-                    Some(TargetSettings::Forward(settings)) => {
-                        let unborn = Unborn::<ForwardActor>::conceive();
-                        let address = unborn.address();
-                        forwarder = Some(unborn);
-                        let door = Door::Through(Through {
-                            begin: address.clone().recipient(),
-                            spoken: settings.dialect,
-                            as_client: settings.auth == Auth::Forward,
-                            limits: settings.limits.clone(),
-                        });
-                        // One message in one session: whoever is named in the configuration has all its recipients.
-                        (Some(address.recipient()), whole, door)
-                    }
-                    Some(TargetSettings::Dummy) => {
-                        let unborn = Unborn::<DummyActor>::conceive();
-                        let address = unborn.address();
-                        dummy = Some(unborn);
-                        (Some(address.recipient()), whole, Door::Dummy)
-                    }
-                    None => (None, whole, Door::Closed),
-                };
+            let (deliver, splitting, door): (Option<Recipient<Deliver>>, _, _) = match &target
+                .settings
+            {
+                Some(TargetSettings::Queue(settings)) => {
+                    let unborn = Unborn::<QueueActor>::conceive();
+                    let address = unborn.address();
+                    queue = Some(unborn);
+                    let door = Door::Queue {
+                        accept: address.clone().recipient(),
+                        decide: address.clone().recipient(),
+                        vault: forwards_accounts(targets, settings).then(|| Arc::clone(&kin.vault)),
+                    };
+                    (Some(address.recipient()), whole, door)
+                }
+                Some(TargetSettings::Remote(_)) => {
+                    let unborn = Unborn::<RemoteDeliveryActor>::conceive();
+                    let address = unborn.address();
+                    remote = Some(unborn);
+                    (Some(address.recipient()), Splitting::ByHost, Door::Closed)
+                }
+                Some(TargetSettings::Forward(settings)) => {
+                    let unborn = Unborn::<ForwardActor>::conceive();
+                    let address = unborn.address();
+                    forwarder = Some(unborn);
+                    let door = Door::Through(Through {
+                        begin: address.clone().recipient(),
+                        spoken: settings.dialect,
+                        as_client: settings.auth == Auth::Forward,
+                        limits: settings.limits.clone(),
+                    });
+                    // One message in one session: whoever is named in the configuration has all its recipients.
+                    (Some(address.recipient()), whole, door)
+                }
+                Some(TargetSettings::Dummy) => {
+                    let unborn = Unborn::<DummyActor>::conceive();
+                    let address = unborn.address();
+                    dummy = Some(unborn);
+                    (Some(address.recipient()), whole, Door::Dummy)
+                }
+                None => (None, whole, Door::Closed),
+            };
             kin.queues.push(queue);
             kin.remotes.push(remote);
             kin.forwarders.push(forwarder);
@@ -118,5 +126,14 @@ impl Kin {
             Some(Way { name, deliver, splitting, limits, own: i == place })
         };
         (0..self.deliver.len()).map(way).collect()
+    }
+}
+
+/// Does whoever stands behind this queue log in as the client?
+fn forwards_accounts(targets: &[Target], queue: &QueueSettings) -> bool {
+    match targets.get(queue.target.0).and_then(|target| target.settings.as_ref()) {
+        Some(TargetSettings::Forward(forward)) => forward.auth == Auth::Forward,
+        Some(TargetSettings::Queue(_) | TargetSettings::Remote(_) | TargetSettings::Dummy)
+        | None => false,
     }
 }

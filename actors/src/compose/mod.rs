@@ -45,6 +45,7 @@ use crate::targets::queue::settings::QueueSettings;
 use crate::targets::queue::{Deps as QueueDeps, QueueActor, ReadAgain, patience};
 use crate::task::{caught, panic_text};
 use crate::trace::Trace;
+use crate::vault::Vault;
 use crate::wire::Wire;
 use kin::Kin;
 use policies::Policies;
@@ -308,7 +309,8 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     let wire = Arc::new(Wire::new(clock.clone()));
 
     let policies = Policies::add(&mut births, &start, &runtime, &resolver);
-    let mut kin = Kin::conceive(&configuration.targets);
+    let vault = Vault::new(clock.clone()).map_err(|e| Stop::io("making a key", &e))?;
+    let mut kin = Kin::conceive(&configuration.targets, vault);
     for (place, target) in configuration.targets.iter().enumerate() {
         let (start, runtime) = (&start, &runtime);
         let (resolver, wire, policies) = (&resolver, &wire, &policies);
@@ -402,6 +404,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     births.starts.into_iter().for_each(|start| start());
     watchdog::watch(pulse);
     refresh_tables(&start, &runtime);
+    sweep(&kin.vault, &runtime);
     info!(daemon, "started"; "version" => env!("CARGO_PKG_VERSION"), "pid" => std::process::id(),
         "hostname" => &configuration.hostname);
     for warning in &start.warnings {
@@ -561,6 +564,17 @@ fn endpoint(
         listening: std::collections::HashMap::new(),
     });
     births.add(&settings.name, settings.kind, Unborn::conceive(), actor, Intensity::SERVICE);
+}
+
+/// Passwords that nobody has come for don't stay.
+fn sweep(vault: &Arc<Vault>, runtime: &Handle) {
+    let vault = Arc::clone(vault);
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            vault.sweep();
+        }
+    });
 }
 
 /// Table files are looked at again and again.

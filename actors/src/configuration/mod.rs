@@ -435,7 +435,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Behind a queue the client is gone when its message is sent, and nobody keeps its password.
+    /// Behind a queue the client is gone when its message is sent, and its password is not kept for a second attempt.
     fn forgotten_credentials(&self) {
         let targets = self.targets.borrow();
         for target in targets.iter() {
@@ -447,7 +447,7 @@ impl<'a> Reader<'a> {
             };
             if let Some(behind) = behind.filter(forwards) {
                 let text = format!(
-                    "{}: auth forward cannot work behind queue {}: passwords of clients are not kept",
+                    "{}: auth forward behind queue {} works for first attempts only: passwords are not kept",
                     behind.name, target.name
                 );
                 self.problems().push(Problem::warning(&self.loaded.file, text));

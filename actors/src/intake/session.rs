@@ -57,7 +57,11 @@ pub struct Endpoint {
 impl Endpoint {
     /// Does anybody log in somewhere as our client?
     fn forwards_accounts(&self) -> bool {
-        let as_client = |door: &Door| matches!(door, Door::Through(through) if through.as_client);
+        let as_client = |door: &Door| match door {
+            Door::Through(through) => through.as_client,
+            Door::Queue { vault, .. } => vault.is_some(),
+            Door::Dummy | Door::Closed => false,
+        };
         self.auth.is_some() && self.doors.iter().any(as_client)
     }
 }
@@ -550,11 +554,18 @@ impl Session {
                 info!(self.log, "discarded"; "id" => %id, "recipients" => recipients.len());
                 Ok(())
             }
-            Some(Door::Queue { accept, .. }) => {
+            Some(Door::Queue { accept, vault, .. }) => {
+                // Before the queue has the message: its first attempt follows at once.
+                if let (Some(vault), Some(account)) = (vault, &self.account) {
+                    vault.keep(id, account);
+                }
                 let message = Accept { envelope, recipients, body: body.clone(), undecided };
                 match accept.send(message).await {
                     Ok(Ok(_)) => Ok(()),
-                    Ok(Err(r)) => Err(Answer::new(r.code, r.status, r.text)),
+                    Ok(Err(r)) => {
+                        vault.iter().for_each(|vault| vault.forget(id));
+                        Err(Answer::new(r.code, r.status, r.text))
+                    }
                     // The queue fell over it, or is gone: nothing is known, the client sends again.
                     Err(e) => {
                         warn!(self.log, "queue did not answer"; "id" => %id, "cause" => %e);
@@ -569,7 +580,10 @@ impl Session {
     async fn decide(&self, taken: &[(Exit, EnvelopeId)], keep: bool, arrived: Timestamp) -> bool {
         let mut all = true;
         for (exit, id) in taken {
-            if let Some(Door::Queue { decide, .. }) = self.endpoint.doors.get(exit.0) {
+            if let Some(Door::Queue { decide, vault, .. }) = self.endpoint.doors.get(exit.0) {
+                if !keep {
+                    vault.iter().for_each(|vault| vault.forget(*id));
+                }
                 all &= matches!(decide.send(Decide { id: *id, keep, arrived }).await, Ok(true));
             }
         }

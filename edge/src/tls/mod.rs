@@ -1,4 +1,5 @@
-//! TLS of SMTP sessions, both sides, and to web servers (`web`). Nothing outside this folder names the library behind it.
+//! TLS of SMTP sessions, both sides, and to web servers (`web`). Nothing outside this folder names the library behind it, but
+//! for `seal`, which has another use for it.
 //!
 //! The client makes one handshake that accepts any certificate, and reads the verdict afterwards: what it proves is for the policies
 //! to use, not for the library to act on.

@@ -158,9 +158,13 @@ impl Round {
                     End::Over(next) => return next,
                 },
                 Err(failure) => {
-                    // Called off by ourselves, or the servers don't know who we are: asking the next one locks accounts.
+                    // Called off by ourselves; or the servers don't know who we are: asking the next one locks accounts. Or we don't.
                     let called_off = matches!(failure.clone().outcome(), Outcome::Postponed(_));
-                    self.stop |= called_off || failure.cause == Cause::CredentialsRefused;
+                    let unknown = matches!(
+                        failure.cause,
+                        Cause::CredentialsRefused | Cause::CredentialsMissing
+                    );
+                    self.stop |= called_off || unknown;
                     // A server that has answered answers so at each of its addresses.
                     let answered = matches!(failure.cause, Cause::Refused(_) | Cause::AuthMissing);
                     self.troubles.push(failure);

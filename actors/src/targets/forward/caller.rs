@@ -91,7 +91,7 @@ impl Caller {
             Auth::Forward => match &self.client {
                 Some(account) => Ok(Some(Login::Plain(account.clone()))),
                 None => {
-                    let text = "auth forward: the client's credentials are not known any more";
+                    let text = "auth forward: no credentials of the client, they are kept for the first attempt only";
                     Err(Failure::new(Cause::CredentialsMissing, text))
                 }
             },

@@ -35,6 +35,11 @@ impl RelayPorts {
             }
             Auth::As(Login::External) | Auth::Off | Auth::Forward => None,
         };
+        // For this attempt alone: the vault has it no more.
+        let client = match &relay.auth {
+            Auth::Forward => relay.vault.take(work.envelope.id),
+            Auth::Off | Auth::As(_) => None,
+        };
         let tls = work.envelope.flags.tls;
         let key = PoolKey {
             target: relay.target.clone(),
@@ -47,7 +52,7 @@ impl RelayPorts {
             wish: tls,
             id: work.envelope.id,
             destination: key.destination.to_string(),
-            client: None,
+            client,
             whereabouts: work.whereabouts.clone(),
             clock: clock.clone(),
             log: log.clone(),

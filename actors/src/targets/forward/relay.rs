@@ -23,6 +23,7 @@ use crate::carriage::counters::Counters;
 use crate::carriage::unchunked::Unchunked;
 use crate::messages::pool::{CheckIn, CheckOut};
 use crate::targets::forward::settings::{Auth, Security};
+use crate::vault::Vault;
 use crate::wire::Wire;
 
 pub struct Relay {
@@ -32,6 +33,8 @@ pub struct Relay {
     pub servers: Vec<Server>,
     pub security: Security,
     pub auth: Auth,
+    /// What clients logged in with, for `auth forward`.
+    pub vault: Arc<Vault>,
     pub our_name: String,
     pub resolver: Resolver,
     pub tls: ClientTls,

@@ -275,6 +275,17 @@ fn refused_credentials_end_the_attempt_and_send_nothing_back() {
 }
 
 #[test]
+fn without_credentials_of_the_client_nobody_is_asked_in_vain() {
+    let missing = || Failure::new(Cause::CredentialsMissing, "gone");
+    let end =
+        Scenario { connect: Box::new(move |_, _| Err(missing())), ..Scenario::default() }.run();
+    assert_eq!(end.dialled, [(0, 0)]);
+    assert_eq!((end.failure().code, end.failure().status), (451, Enhanced(4, 7, 0)));
+    assert_eq!(end.failure().text, "gone");
+    assert_eq!(end.words(), ["deferred 451"]);
+}
+
+#[test]
 fn what_is_called_off_is_no_attempt() {
     let off = || Failure::new(Cause::Suspended, "called off");
     let end = Scenario { connect: Box::new(move |_, _| Err(off())), ..Scenario::default() }.run();

@@ -36,6 +36,11 @@ impl Account {
     pub fn user(&self) -> &str {
         &self.user
     }
+
+    /// For whoever keeps it safe.
+    pub fn password(&self) -> &Password {
+        &self.password
+    }
 }
 
 /// How we log in.
