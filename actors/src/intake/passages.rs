@@ -7,8 +7,9 @@
 use posthaste_edge::body::Body;
 use posthaste_edge::clock::Clock;
 use posthaste_mail::address::{Host, Mailbox, ReversePath};
-use posthaste_mail::envelope::{Envelope, Recipient};
+use posthaste_mail::envelope::{Envelope, MessageFlags, Recipient};
 use posthaste_mail::limit::Who;
+use posthaste_mail::outcome::Failure;
 use posthaste_mail::status::Enhanced;
 use posthaste_mail::wire::client::auth::Account;
 use posthaste_mail::wire::client::opening::Dialect as Spoken;
@@ -37,6 +38,12 @@ struct Open {
     _permit: Option<Permit>,
 }
 
+impl Open {
+    fn has_somebody(&self) -> bool {
+        self.named.iter().any(|(_, taken)| *taken)
+    }
+}
+
 /// A recipient at one forwarder.
 pub struct Stop<'a> {
     pub exit: Exit,
@@ -55,12 +62,22 @@ pub struct Bearer<'a> {
 }
 
 impl Passages {
+    /// Nobody waits for the content.
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        !self.all.iter().any(Open::has_somebody)
     }
 
     /// Names one recipient of the client at every server it goes to; the first refusal is the answer.
     pub async fn name(&mut self, stops: Vec<Stop<'_>>, bearer: &Bearer<'_>) -> Result<(), Answer> {
+        if bearer.dialect != Dialect::Lmtp {
+            // Where nobody was taken nothing is under way: a server that is down keeps no other from its mail.
+            self.all.retain(Open::has_somebody);
+            // Said before anybody is named: the others of the transaction need not suffer for it.
+            if are_apart(&stops) {
+                let text = "This recipient is at several servers, which cannot answer as one";
+                return Err(Answer::new(451, Enhanced(4, 3, 5), text));
+            }
+        }
         let mut taken = false;
         for stop in stops {
             if let Err(answer) = self.stop(stop, bearer).await {
@@ -77,9 +94,9 @@ impl Passages {
         let found = self.all.iter().position(|open| open.exit == exit && open.sender == sender);
         let one_answer = bearer.dialect != Dialect::Lmtp;
         let elsewhere = found.is_none() && !self.all.is_empty();
-        let second = found.and_then(|place| self.all.get(place)).is_some_and(|open| {
-            open.spoken == Spoken::Lmtp && open.named.iter().any(|(_, taken)| *taken)
-        });
+        let second = found
+            .and_then(|place| self.all.get(place))
+            .is_some_and(|open| open.spoken == Spoken::Lmtp && open.has_somebody());
         if one_answer && (elsewhere || second) {
             let text = "Goes to another server or mailbox, send it in a transaction of its own";
             return Err(Answer::new(452, Enhanced(4, 5, 3), text));
@@ -95,17 +112,21 @@ impl Passages {
         let original = recipient.original.clone().unwrap_or_else(|| recipient.address.clone());
         let named = open.passage.name(recipient).await;
         open.named.push((original, named.is_ok()));
-        named.map_err(|failure| Answer::from(&failure))
+        named.map_err(|failure| told_on(&failure))
     }
 
     /// What the servers say to the content: of each recipient that was taken, as the client named it.
-    pub async fn deliver(self, content: &Body) -> Vec<(Vec<Mailbox>, Result<Answer, Answer>)> {
+    pub async fn deliver(
+        self,
+        content: &Body,
+        flags: MessageFlags,
+    ) -> Vec<(Vec<Mailbox>, Result<Answer, Answer>)> {
         let mut results = Vec::new();
-        for Open { passage, named, .. } in self.all {
+        for Open { passage, named, .. } in self.all.into_iter().filter(Open::has_somebody) {
             // It would be sent to somebody the client believes it was not.
             let fates = match self.torn {
                 true => Err(torn()),
-                false => passage.deliver(content.clone()).await.map_err(|f| Answer::from(&f)),
+                false => passage.deliver(content.clone(), flags).await.map_err(|f| told_on(&f)),
             };
             for (place, (original, _)) in named.into_iter().enumerate().filter(|(_, (_, t))| *t) {
                 let said = match &fates {
@@ -119,6 +140,22 @@ impl Passages {
     }
 }
 
+/// RFC 5321 §3.8: 421 ends a session. The one it ends is ours with the server, not the client's with us.
+fn told_on(failure: &Failure) -> Answer {
+    match failure.code {
+        421 => Answer::new(451, failure.status, failure.text.as_str()),
+        _ => Answer::from(failure),
+    }
+}
+
+/// They go to more than one server, or in more than one transaction.
+fn are_apart(stops: &[Stop<'_>]) -> bool {
+    stops.windows(2).any(|pair| match pair {
+        [one, other] => one.exit != other.exit || one.sender != other.sender,
+        _ => false,
+    })
+}
+
 fn torn() -> Answer {
     let text = "A recipient is taken by one server and refused by another, try again later";
     Answer::new(451, Enhanced(4, 3, 0), text)
@@ -130,9 +167,7 @@ fn told(fate: Option<&Fate>) -> Result<Answer, Answer> {
             let status = reply.enhanced.unwrap_or(Enhanced(2, 0, 0));
             Ok(Answer::new(reply.code, status, reply.text()))
         }
-        Some(Fate::Refused(failure) | Fate::AnotherTransaction(failure)) => {
-            Err(Answer::from(failure))
-        }
+        Some(Fate::Refused(failure) | Fate::AnotherTransaction(failure)) => Err(told_on(failure)),
         None => Err(Answer::internal_fault()),
     }
 }
@@ -165,9 +200,12 @@ async fn begin(
     let begun = through.begin.send(Begin { envelope, client }).await;
     let passage = match begun {
         Ok(Ok(passage)) => passage,
-        Ok(Err(failure)) => return Err(Answer::from(&failure)),
+        Ok(Err(failure)) => return Err(told_on(&failure)),
         Err(_) => return Err(Answer::internal_fault()),
     };
     let named = Vec::new();
     Ok(Open { exit, sender, spoken: through.spoken, passage, named, _permit: permit })
 }
+
+#[cfg(test)]
+mod tests;

@@ -513,7 +513,7 @@ impl Session {
         // The server comes last: what it has taken it does not give back.
         let all_stored = results.iter().all(|(_, result)| result.is_ok());
         let passed = match all_stored || !together {
-            true => passages.deliver(&complete.body).await,
+            true => passages.deliver(&complete.body, open.flags).await,
             false => Vec::new(),
         };
         results.extend(passed);

@@ -4,7 +4,7 @@ use actix::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use posthaste_edge::body::Body;
-use posthaste_mail::envelope::{Envelope, Recipient};
+use posthaste_mail::envelope::{Envelope, MessageFlags, Recipient};
 use posthaste_mail::outcome::Failure;
 use posthaste_mail::wire::client::auth::Account;
 use posthaste_mail::wire::client::transaction::Fate;
@@ -35,6 +35,8 @@ pub enum Order {
     /// All are named. The answers are in the order of naming, those that were refused included.
     Deliver {
         content: Body,
+        /// What the content has shown.
+        flags: MessageFlags,
         answer: oneshot::Sender<Vec<Fate>>,
     },
 }
@@ -49,9 +51,9 @@ impl Passage {
     }
 
     /// What the server says to the content.
-    pub async fn deliver(self, content: Body) -> Result<Vec<Fate>, Failure> {
+    pub async fn deliver(self, content: Body, flags: MessageFlags) -> Result<Vec<Fate>, Failure> {
         let (answer, told) = oneshot::channel();
-        self.0.send(Order::Deliver { content, answer }).await.map_err(|_| fallen())?;
+        self.0.send(Order::Deliver { content, flags, answer }).await.map_err(|_| fallen())?;
         told.await.map_err(|_| fallen())
     }
 }

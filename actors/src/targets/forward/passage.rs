@@ -7,11 +7,12 @@ use std::time::Duration;
 use slog::{info, warn};
 use tokio::sync::mpsc;
 
-use posthaste_edge::session::{Listing, Session};
+use posthaste_edge::body::Body;
+use posthaste_edge::session::Listing;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::forward::nobody;
 use posthaste_mail::attempt::mailing::{EightBit, Mailing, mailing};
-use posthaste_mail::envelope::{BodyType, Envelope, Recipient};
+use posthaste_mail::envelope::{BodyType, Envelope, MessageFlags, Recipient};
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
 use posthaste_mail::wire::capabilities::Capabilities;
 use posthaste_mail::wire::client::transaction::{Fate, Standing};
@@ -35,8 +36,8 @@ pub async fn run(caller: Caller, envelope: Arc<Envelope>, mut orders: mpsc::Rece
                 let named = crossing.name(*recipient).await;
                 let _ = answer.send(named);
             }
-            Order::Deliver { content, answer } => {
-                let fates = crossing.deliver(&content).await;
+            Order::Deliver { content, flags, answer } => {
+                let fates = crossing.deliver(&content, flags).await;
                 let _ = answer.send(fates);
                 break;
             }
@@ -83,8 +84,8 @@ impl Crossing {
                 return Err(Failure::new(Cause::Internal, "the transaction is over"));
             }
         };
-        let offered = offered(&at.live.session, &self.envelope);
-        let written = written(&self.envelope, &recipient, &offered, self.caller.relay.eight_bit);
+        let offered = at.live.session.capabilities();
+        let written = written(&self.envelope, &recipient, offered, self.caller.relay.eight_bit);
         let remote = at.live.remote.clone();
         let end = match written {
             Ok((_, line)) => {
@@ -110,8 +111,8 @@ impl Crossing {
             let text = "no server could be reached in four minutes";
             Err(Failure::new(Cause::Unreachable, text))
         })?;
-        let offered = offered(&live.session, &self.envelope);
-        let written = written(&self.envelope, first, &offered, self.caller.relay.eight_bit);
+        let offered = live.session.capabilities();
+        let written = written(&self.envelope, first, offered, self.caller.relay.eight_bit);
         let mail = match written {
             Ok((mail, _)) => mail,
             Err(failure) => {
@@ -173,12 +174,19 @@ impl Crossing {
         Err(nobody(&troubles))
     }
 
-    async fn deliver(&mut self, content: &posthaste_edge::body::Body) -> Vec<Fate> {
+    async fn deliver(&mut self, content: &Body, flags: MessageFlags) -> Vec<Fate> {
         let State::At(at) = std::mem::replace(&mut self.state, State::Over) else {
             warn!(self.caller.log, "content for nobody");
             return Vec::new();
         };
         let At { mut live, listing, named, .. } = *at;
+        let eight_bit = self.caller.relay.eight_bit;
+        if let Some(failure) = unfit(flags, live.session.capabilities(), eight_bit) {
+            live.recording.failed(&failure);
+            let failure = failure.at(live.remote.clone());
+            part(live, Standing::Parting);
+            return named.iter().map(|_| Fate::Refused(failure.clone())).collect();
+        }
         let ending = live.session.deliver(listing, content).await;
         live.note_fates(&(0u32..).zip(ending.fates.iter().cloned()).collect::<Vec<_>>());
         let remote = live.remote.clone();
@@ -213,28 +221,112 @@ fn part(mut live: Live, standing: Standing) {
     }
 }
 
-/// What the server offers, as far as it can be used before the content is known: a size or a body type that the client has not told is not
-/// told either.
-fn offered(session: &Session, envelope: &Envelope) -> Capabilities {
-    let mut offered = session.capabilities().clone();
-    offered.size = offered.size.filter(|_| envelope.size > 0);
-    offered.eight_bit_mime &= envelope.flags.body == BodyType::EightBitMime;
-    offered
-}
-
-/// MAIL, and RCPT for this recipient.
+/// MAIL, and RCPT for this recipient. The content is not known yet: of it the server is told what the client has told, if it can be.
 fn written(
     envelope: &Envelope,
     recipient: &Recipient,
     offered: &Capabilities,
     eight_bit: EightBit,
 ) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+    let mut envelope = envelope.clone();
+    let flags = &mut envelope.flags;
+    flags.eight_bit = flags.body == BodyType::EightBitMime;
+    // RFC 6531 §3.4. Said needlessly it is no reason to refuse: `unfit` looks at the header itself.
+    flags.utf8_header = flags.smtputf8 && offered.smtputf8;
+    let mut offered = offered.clone();
+    offered.size = offered.size.filter(|_| envelope.size > 0);
+    offered.eight_bit_mime &= flags.eight_bit;
     let one = [Addressee::new(0, recipient.clone())];
     let Mailing { mail, mut recipients, mut refused } =
-        mailing(envelope, &one, offered, eight_bit)?;
+        mailing(&envelope, &one, &offered, eight_bit)?;
     match (recipients.pop(), refused.pop()) {
         (Some((_, rcpt)), _) => Ok((mail, rcpt)),
         (None, Some((_, failure))) => Err(failure),
         (None, None) => Err(Failure::new(Cause::Internal, "a command cannot be written")),
+    }
+}
+
+/// The content turns out to need what the server does not offer.
+fn unfit(flags: MessageFlags, offered: &Capabilities, eight_bit: EightBit) -> Option<Failure> {
+    // RFC 6531 §3.4: a header in UTF-8 goes nowhere without SMTPUTF8.
+    if flags.utf8_header && !offered.smtputf8 {
+        let text = "the header needs SMTPUTF8, which the server does not offer";
+        return Some(Failure::new(Cause::SenderNeedsSmtputf8, text));
+    }
+    if flags.eight_bit && !offered.eight_bit_mime && eight_bit == EightBit::OnlyAnnounced {
+        let text = "content is 8-bit, and the server does not offer 8BITMIME";
+        return Some(Failure::new(Cause::NeedsEightBitMime, text));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_mail::address::{Mailbox, ReversePath};
+    use posthaste_mail::envelope::{EnvelopeId, Origin, Route};
+    use posthaste_mail::status::Enhanced;
+    use posthaste_mail::time::Timestamp;
+
+    use super::*;
+
+    fn envelope(flags: MessageFlags) -> Envelope {
+        Envelope {
+            id: EnvelopeId::from_bytes([0; 16]),
+            from: ReversePath::Mailbox(Mailbox::parse("a@sender.test").unwrap()),
+            flags,
+            ret: None,
+            envid: None,
+            origin: Origin::default(),
+            arrived: Timestamp::ZERO,
+            size: 0,
+            message_id: None,
+            route: Route::Target,
+        }
+    }
+
+    fn all() -> Capabilities {
+        Capabilities {
+            size: Some(1000),
+            eight_bit_mime: true,
+            smtputf8: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn said(flags: MessageFlags, to: &str, offered: &Capabilities) -> String {
+        let to = Recipient::new(Mailbox::parse(to).unwrap());
+        let (mail, rcpt) = written(&envelope(flags), &to, offered, EightBit::AsItIs).unwrap();
+        String::from_utf8([mail, rcpt].concat()).unwrap()
+    }
+
+    #[test]
+    fn of_the_content_the_server_is_told_what_the_client_told() {
+        let plain = "MAIL FROM:<a@sender.test>\r\nRCPT TO:<b@x.test>\r\n";
+        assert_eq!(said(MessageFlags::default(), "b@x.test", &all()), plain);
+        let flags = MessageFlags { body: BodyType::EightBitMime, ..MessageFlags::default() };
+        let mail = "MAIL FROM:<a@sender.test> BODY=8BITMIME\r\nRCPT TO:<b@x.test>\r\n";
+        assert_eq!(said(flags, "b@x.test", &all()), mail);
+        assert_eq!(said(flags, "b@x.test", &Capabilities::default()), plain);
+        let flags = MessageFlags { smtputf8: true, ..MessageFlags::default() };
+        let mail = "MAIL FROM:<a@sender.test> SMTPUTF8\r\nRCPT TO:<b@x.test>\r\n";
+        assert_eq!(said(flags, "b@x.test", &all()), mail); // whoever is named later may need it
+        assert_eq!(said(flags, "b@x.test", &Capabilities::default()), plain);
+    }
+
+    #[test]
+    fn content_that_turns_out_to_need_more_is_not_sent() {
+        let utf8 = MessageFlags { utf8_header: true, eight_bit: true, ..MessageFlags::default() };
+        let eight_bit = MessageFlags { eight_bit: true, ..MessageFlags::default() };
+        let bare = Capabilities::default();
+        let status = |flags, offered: &Capabilities, how| {
+            unfit(flags, offered, how).map(|f| (f.code, f.status))
+        };
+        let utf8_refused = Some((550, Enhanced(5, 6, 7)));
+        assert_eq!(status(utf8, &bare, EightBit::AsItIs), utf8_refused);
+        assert_eq!(status(utf8, &all(), EightBit::OnlyAnnounced), None);
+        assert_eq!(status(eight_bit, &bare, EightBit::AsItIs), None);
+        let strict = Some((554, Enhanced(5, 6, 3)));
+        assert_eq!(status(eight_bit, &bare, EightBit::OnlyAnnounced), strict);
+        assert_eq!(status(MessageFlags::default(), &bare, EightBit::OnlyAnnounced), None);
     }
 }
