@@ -14,6 +14,7 @@ mod crash_of_orders;
 mod damaged_body;
 mod dead_sites;
 mod explain;
+mod forward_as_the_client;
 mod forward_by_lmtp;
 mod forward_by_smtp;
 mod forward_logging_in;
