@@ -5,6 +5,7 @@ use std::io;
 
 use posthaste_mail::outcome::{Failure, Stage};
 use posthaste_mail::wire::client::transaction::{Ending, Fate, Transaction};
+use posthaste_mail::wire::command::Command;
 
 use super::{Session, lost};
 use crate::body::Body;
@@ -39,6 +40,29 @@ impl Session {
             Some(Fate::Refused(failure) | Fate::AnotherTransaction(failure)) => {
                 Err(failure.clone())
             }
+        }
+    }
+
+    /// Says NOOP, so that the server goes on waiting while somebody else takes his time. If it has lost its patience already, that is what
+    /// the next recipient or the content meets.
+    pub async fn stay(&mut self, listing: &mut Listing) {
+        if listing.0.is_over() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let asked = match Command::Noop.render(&mut bytes) {
+            Ok(()) => self.write(&bytes, Stage::Rcpt).await,
+            Err(_) => return,
+        };
+        let answered = match asked {
+            Ok(()) => self.reply(Stage::Rcpt).await,
+            Err(failure) => Err(failure),
+        };
+        match answered {
+            // RFC 5321 §3.8: 421 to whatever it is; any other answer says that the server is there.
+            Ok(reply) if reply.code == 421 => listing.0.reply(reply),
+            Ok(_) => {}
+            Err(failure) => listing.0.lost(failure),
         }
     }
 

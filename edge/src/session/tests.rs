@@ -443,3 +443,78 @@ async fn what_was_said_before_the_dot_is_no_answer_to_it() {
 }
 
 mod ways;
+
+/// A listing of one recipient, before its content, with a server led by a test.
+async fn listed<T>(
+    serve: impl AsyncFnOnce(Peer) -> T,
+) -> (Session, Listing, impl Future<Output = T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = ClientTls::new(&[]).unwrap();
+    let how = Opened {
+        dialect: Dialect::Smtp,
+        our_name: "client.test",
+        starttls: StartTls::Skip,
+        tls: &tls,
+        host: Reference::None,
+        demand: Demand::Opportunistic,
+        timeouts: Sending::default().timeouts,
+        listener: Arc::new(()),
+        whereabouts: None,
+    };
+    let begin = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut session = Session::open(stream, how).await.unwrap();
+        let mut listing = session.list(b"MAIL FROM:<a@sender.test>\r\n".to_vec()).await;
+        let named = session.name(&mut listing, b"RCPT TO:<b@peer.test>\r\n".to_vec()).await;
+        assert_eq!(named, Ok(()));
+        (session, listing)
+    };
+    let accept = async {
+        let mut peer = Peer(BufReader::new(listener.accept().await.unwrap().0));
+        peer.accepts().await;
+        peer
+    };
+    let ((session, listing), peer) = tokio::join!(begin, accept);
+    (session, listing, serve(peer))
+}
+
+#[tokio::test]
+async fn a_server_is_kept_waiting_and_then_has_the_content() {
+    let (mut session, mut listing, serve) = listed(async |mut peer: Peer| {
+        assert_eq!(peer.hears().await, "NOOP");
+        peer.says("500 never heard of it").await; // it is there, that is what counts
+        assert_eq!(peer.hears().await, "DATA");
+        peer.says("354 go on").await;
+        while peer.hears().await != "." {}
+        peer.says("250 taken").await;
+    })
+    .await;
+    let client = async {
+        session.stay(&mut listing).await;
+        session.deliver(listing, &Body::memory(b"Subject: x\r\n\r\n".to_vec())).await
+    };
+    let (ending, ()) = tokio::join!(client, serve);
+    assert!(matches!(&ending.fates[..], [Fate::Taken(reply)] if reply.code == 250), "{ending:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_lost_its_patience_tells_whoever_comes_next() {
+    let (mut session, mut listing, serve) = listed(async |mut peer: Peer| {
+        peer.says("421 4.4.2 too long").await;
+        assert_eq!(peer.hears().await, "NOOP");
+    })
+    .await;
+    let client = async {
+        session.stay(&mut listing).await;
+        session.stay(&mut listing).await; // nobody is there to say it to
+        let named = session.name(&mut listing, b"RCPT TO:<c@peer.test>\r\n".to_vec()).await;
+        assert_eq!(named.unwrap_err().code, 421);
+        session.deliver(listing, &Body::memory(b"Subject: x\r\n\r\n".to_vec())).await
+    };
+    let (ending, ()) = tokio::join!(client, serve);
+    assert_eq!(ending.standing, Standing::Broken);
+    for fate in &ending.fates {
+        assert!(matches!(fate, Fate::Refused(failure) if failure.code == 421), "{ending:?}");
+    }
+}

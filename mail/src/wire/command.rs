@@ -30,6 +30,7 @@ pub enum Command {
     Rcpt { path: String, parameters: RcptParameters },
     Data,
     Rset,
+    Noop,
     Quit,
 }
 
@@ -67,6 +68,7 @@ impl Command {
             }
             Command::Data => "DATA".to_string(),
             Command::Rset => "RSET".to_string(),
+            Command::Noop => "NOOP".to_string(),
             Command::Quit => "QUIT".to_string(),
         };
         // `no_crlf_from_data`: whatever came in, one command stays one line.

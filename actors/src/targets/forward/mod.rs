@@ -2,6 +2,7 @@
 //! a crash could lose: every attempt is a task of its own.
 
 pub mod caller;
+mod declaration;
 mod passage;
 pub mod ports;
 pub mod relay;

@@ -4,32 +4,42 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slog::{info, warn};
+use slog::{Logger, info, warn};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use posthaste_edge::body::Body;
 use posthaste_edge::session::Listing;
-use posthaste_mail::attempt::addressee::Addressee;
+use posthaste_mail::address::Mailbox;
 use posthaste_mail::attempt::forward::nobody;
-use posthaste_mail::attempt::mailing::{EightBit, Mailing, mailing};
-use posthaste_mail::envelope::{BodyType, Envelope, MessageFlags, Recipient};
+use posthaste_mail::envelope::{Envelope, MessageFlags, Recipient};
 use posthaste_mail::outcome::{Cause, Failure, Outcome};
-use posthaste_mail::wire::capabilities::Capabilities;
 use posthaste_mail::wire::client::transaction::{Fate, Standing};
 
 use crate::carriage::live::Live;
 use crate::messages::passage::Order;
 use crate::targets::forward::caller::Caller;
+use crate::targets::forward::declaration::{unfit, written};
 
 /// RFC 5321 §4.5.3.2.3: a client waits five minutes for the answer to RCPT. By then it should have one.
 const LONGEST_APPROACH: Duration = Duration::from_secs(4 * 60);
+/// RFC 5321 §4.5.3.2.7: a server waits five minutes for a command. A client may take longer, with its content on a slow line.
+const SILENCE: Duration = Duration::from_secs(2 * 60);
 /// Addresses of one server that are dialled.
 const MOST_ADDRESSES: usize = 5;
 
 /// Serves one passage until its end, or until nobody wants it any more.
 pub async fn run(caller: Caller, envelope: Arc<Envelope>, mut orders: mpsc::Receiver<Order>) {
     let mut crossing = Crossing { caller, envelope, state: State::Ashore };
-    while let Some(order) = orders.recv().await {
+    loop {
+        let order = match timeout(SILENCE, orders.recv()).await {
+            Ok(Some(order)) => order,
+            Ok(None) => break,
+            Err(_) => {
+                crossing.stay().await;
+                continue;
+            }
+        };
         match order {
             // Whoever has gone meanwhile is not told.
             Order::Name { recipient, answer } => {
@@ -65,7 +75,7 @@ struct At {
     live: Live,
     listing: Listing,
     /// Named to the server, in order; or why one could not be.
-    named: Vec<Result<(), Failure>>,
+    named: Vec<(Mailbox, Result<(), Failure>)>,
     standing: Standing,
 }
 
@@ -90,23 +100,32 @@ impl Crossing {
         let end = match written {
             Ok((_, line)) => {
                 let end = at.live.session.name(&mut at.listing, line).await;
-                at.named.push(Ok(()));
+                at.named.push((recipient.address.clone(), Ok(())));
                 end
             }
             Err(failure) => {
-                at.named.push(Err(failure.clone()));
+                at.named.push((recipient.address.clone(), Err(failure.clone())));
                 Err(failure)
             }
         };
         end.map_err(|failure| {
             at.live.recording.failed(&failure);
-            failure.at(remote)
+            let failure = failure.at(remote);
+            refused(&self.caller.log, &recipient.address, &failure);
+            failure
         })
+    }
+
+    /// Keeps the server waiting.
+    async fn stay(&mut self) {
+        if let State::At(at) = &mut self.state {
+            at.live.session.stay(&mut at.listing).await;
+        }
     }
 
     /// To a server, and MAIL.
     async fn set_out(&self, first: &Recipient) -> Result<At, Failure> {
-        let reach = tokio::time::timeout(LONGEST_APPROACH, self.reach());
+        let reach = timeout(LONGEST_APPROACH, self.reach());
         let mut live = reach.await.unwrap_or_else(|_| {
             let text = "no server could be reached in four minutes";
             Err(Failure::new(Cause::Unreachable, text))
@@ -185,22 +204,35 @@ impl Crossing {
             live.recording.failed(&failure);
             let failure = failure.at(live.remote.clone());
             part(live, Standing::Parting);
-            return named.iter().map(|_| Fate::Refused(failure.clone())).collect();
+            let all = named.into_iter().map(|(recipient, _)| {
+                refused(&self.caller.log, &recipient, &failure);
+                Fate::Refused(failure.clone())
+            });
+            return all.collect();
         }
         let ending = live.session.deliver(listing, content).await;
         live.note_fates(&(0u32..).zip(ending.fates.iter().cloned()).collect::<Vec<_>>());
         let remote = live.remote.clone();
         let mut said = ending.fates.into_iter();
-        let fates = named.into_iter().map(|named| match named {
-            Err(failure) => Fate::Refused(failure),
-            Ok(()) => match said.next() {
-                Some(Fate::Refused(failure)) => Fate::Refused(failure.at(remote.clone())),
-                Some(Fate::AnotherTransaction(failure)) => {
-                    Fate::AnotherTransaction(failure.at(remote.clone()))
+        let fates = named.into_iter().map(|(recipient, named)| {
+            let fate = match named {
+                // It has been told already.
+                Err(failure) => return Fate::Refused(failure),
+                Ok(()) => said.next(),
+            };
+            let (failure, fate): (_, fn(Failure) -> Fate) = match fate {
+                Some(Fate::Taken(reply)) => {
+                    info!(self.caller.log, "passed on"; "recipient" => recipient.as_str(),
+                        "server" => &remote.host, "code" => reply.code, "reply" => reply.text());
+                    return Fate::Taken(reply);
                 }
-                Some(taken @ Fate::Taken(_)) => taken,
-                None => Fate::Refused(Failure::new(Cause::Internal, "no answer was kept")),
-            },
+                Some(Fate::Refused(failure)) => (failure, Fate::Refused),
+                Some(Fate::AnotherTransaction(failure)) => (failure, Fate::AnotherTransaction),
+                None => (Failure::new(Cause::Internal, "no answer was kept"), Fate::Refused),
+            };
+            let failure = failure.at(remote.clone());
+            refused(&self.caller.log, &recipient, &failure);
+            fate(failure)
         });
         let fates = fates.collect();
         part(live, ending.standing);
@@ -214,119 +246,16 @@ impl Crossing {
     }
 }
 
+fn refused(log: &Logger, recipient: &Mailbox, failure: &Failure) {
+    info!(log, "not passed on"; "recipient" => recipient.as_str(),
+        "server" => failure.remote.as_ref().map(|remote| &remote.host),
+        "reason" => failure.cause.word(), "code" => failure.code,
+        "status" => failure.status.to_string(), "reply" => &failure.text);
+}
+
 /// The client has its answer; a farewell may be drawn out.
 fn part(mut live: Live, standing: Standing) {
     if standing != Standing::Broken {
         tokio::spawn(async move { live.session.quit().await });
-    }
-}
-
-/// MAIL, and RCPT for this recipient. The content is not known yet: of it the server is told what the client has told, if it can be.
-fn written(
-    envelope: &Envelope,
-    recipient: &Recipient,
-    offered: &Capabilities,
-    eight_bit: EightBit,
-) -> Result<(Vec<u8>, Vec<u8>), Failure> {
-    let mut envelope = envelope.clone();
-    let flags = &mut envelope.flags;
-    flags.eight_bit = flags.body == BodyType::EightBitMime;
-    // RFC 6531 §3.4. Said needlessly it is no reason to refuse: `unfit` looks at the header itself.
-    flags.utf8_header = flags.smtputf8 && offered.smtputf8;
-    let mut offered = offered.clone();
-    offered.size = offered.size.filter(|_| envelope.size > 0);
-    offered.eight_bit_mime &= flags.eight_bit;
-    let one = [Addressee::new(0, recipient.clone())];
-    let Mailing { mail, mut recipients, mut refused } =
-        mailing(&envelope, &one, &offered, eight_bit)?;
-    match (recipients.pop(), refused.pop()) {
-        (Some((_, rcpt)), _) => Ok((mail, rcpt)),
-        (None, Some((_, failure))) => Err(failure),
-        (None, None) => Err(Failure::new(Cause::Internal, "a command cannot be written")),
-    }
-}
-
-/// The content turns out to need what the server does not offer.
-fn unfit(flags: MessageFlags, offered: &Capabilities, eight_bit: EightBit) -> Option<Failure> {
-    // RFC 6531 §3.4: a header in UTF-8 goes nowhere without SMTPUTF8.
-    if flags.utf8_header && !offered.smtputf8 {
-        let text = "the header needs SMTPUTF8, which the server does not offer";
-        return Some(Failure::new(Cause::SenderNeedsSmtputf8, text));
-    }
-    if flags.eight_bit && !offered.eight_bit_mime && eight_bit == EightBit::OnlyAnnounced {
-        let text = "content is 8-bit, and the server does not offer 8BITMIME";
-        return Some(Failure::new(Cause::NeedsEightBitMime, text));
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use posthaste_mail::address::{Mailbox, ReversePath};
-    use posthaste_mail::envelope::{EnvelopeId, Origin, Route};
-    use posthaste_mail::status::Enhanced;
-    use posthaste_mail::time::Timestamp;
-
-    use super::*;
-
-    fn envelope(flags: MessageFlags) -> Envelope {
-        Envelope {
-            id: EnvelopeId::from_bytes([0; 16]),
-            from: ReversePath::Mailbox(Mailbox::parse("a@sender.test").unwrap()),
-            flags,
-            ret: None,
-            envid: None,
-            origin: Origin::default(),
-            arrived: Timestamp::ZERO,
-            size: 0,
-            message_id: None,
-            route: Route::Target,
-        }
-    }
-
-    fn all() -> Capabilities {
-        Capabilities {
-            size: Some(1000),
-            eight_bit_mime: true,
-            smtputf8: true,
-            ..Capabilities::default()
-        }
-    }
-
-    fn said(flags: MessageFlags, to: &str, offered: &Capabilities) -> String {
-        let to = Recipient::new(Mailbox::parse(to).unwrap());
-        let (mail, rcpt) = written(&envelope(flags), &to, offered, EightBit::AsItIs).unwrap();
-        String::from_utf8([mail, rcpt].concat()).unwrap()
-    }
-
-    #[test]
-    fn of_the_content_the_server_is_told_what_the_client_told() {
-        let plain = "MAIL FROM:<a@sender.test>\r\nRCPT TO:<b@x.test>\r\n";
-        assert_eq!(said(MessageFlags::default(), "b@x.test", &all()), plain);
-        let flags = MessageFlags { body: BodyType::EightBitMime, ..MessageFlags::default() };
-        let mail = "MAIL FROM:<a@sender.test> BODY=8BITMIME\r\nRCPT TO:<b@x.test>\r\n";
-        assert_eq!(said(flags, "b@x.test", &all()), mail);
-        assert_eq!(said(flags, "b@x.test", &Capabilities::default()), plain);
-        let flags = MessageFlags { smtputf8: true, ..MessageFlags::default() };
-        let mail = "MAIL FROM:<a@sender.test> SMTPUTF8\r\nRCPT TO:<b@x.test>\r\n";
-        assert_eq!(said(flags, "b@x.test", &all()), mail); // whoever is named later may need it
-        assert_eq!(said(flags, "b@x.test", &Capabilities::default()), plain);
-    }
-
-    #[test]
-    fn content_that_turns_out_to_need_more_is_not_sent() {
-        let utf8 = MessageFlags { utf8_header: true, eight_bit: true, ..MessageFlags::default() };
-        let eight_bit = MessageFlags { eight_bit: true, ..MessageFlags::default() };
-        let bare = Capabilities::default();
-        let status = |flags, offered: &Capabilities, how| {
-            unfit(flags, offered, how).map(|f| (f.code, f.status))
-        };
-        let utf8_refused = Some((550, Enhanced(5, 6, 7)));
-        assert_eq!(status(utf8, &bare, EightBit::AsItIs), utf8_refused);
-        assert_eq!(status(utf8, &all(), EightBit::OnlyAnnounced), None);
-        assert_eq!(status(eight_bit, &bare, EightBit::AsItIs), None);
-        let strict = Some((554, Enhanced(5, 6, 3)));
-        assert_eq!(status(eight_bit, &bare, EightBit::OnlyAnnounced), strict);
-        assert_eq!(status(MessageFlags::default(), &bare, EightBit::OnlyAnnounced), None);
     }
 }

@@ -153,6 +153,11 @@ impl Transaction {
         self.listing = false;
     }
 
+    /// Nothing more is said in it.
+    pub fn is_over(&self) -> bool {
+        self.ended_by.is_some() || self.phase == Phase::Over
+    }
+
     /// `None`: it is accepted, or not asked for yet.
     pub fn fate(&self, recipient: usize) -> Option<&Fate> {
         self.fates.get(recipient)?.as_ref()
