@@ -1,6 +1,7 @@
 //! What an attempt does in sessions and with their ends, whichever target makes them: takes them from the pool and gives them back, sends
 //! the message over them, writes outcomes down and tells of them.
 
+pub mod attempt;
 pub mod counters;
 pub mod live;
 pub mod patience;

@@ -9,7 +9,6 @@ pub mod relay;
 pub mod settings;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use slog::{Logger, warn};
@@ -18,19 +17,16 @@ use tokio::sync::mpsc;
 use posthaste_edge::clock::Clock;
 use posthaste_edge::whereabouts::Whereabouts;
 use posthaste_mail::attempt::forward::forward;
-use posthaste_mail::attempt::remote::Job;
-use posthaste_mail::outcome::{Cause, Failure, Stage};
+use posthaste_mail::outcome::{Cause, Failure};
 
-use crate::messages::delivery::{Busy, Deliver, Finished};
+use crate::carriage::attempt::Attempt;
+use crate::messages::delivery::{Busy, Deliver};
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
 use crate::messages::passage::{Begin, Passage};
 use crate::task::spawn_reporting;
 use caller::Caller;
 use ports::RelayPorts;
 use relay::Relay;
-
-/// An attempt ends this long before its lease, so that the lease's deadline frees only leases whose task is gone.
-const MARGIN: Duration = Duration::from_secs(300);
 
 pub struct Deps {
     pub log: Logger,
@@ -75,16 +71,11 @@ impl Handler<Deliver> for ForwardActor {
             return MessageResult(Err(Busy(Failure::new(Cause::Interrupted, text))));
         }
         self.state.attempts += 1;
-        let job = Job {
-            envelope: (*message.envelope).clone(),
-            destination: message.destination.clone(),
-            recipients: message.recipients.clone(),
-            attempt: message.attempt,
-        };
-        let (finished_to, lease) = (message.finished_to.clone(), message.lease.clone());
-        let limit = lease.deadline.since(lease.taken).saturating_sub(MARGIN);
+        let attempt = Attempt::of(&message);
+        let (job, limit) = (attempt.job.clone(), attempt.limit());
         let relay = Arc::clone(&self.deps.relay);
         let (clock, log) = (self.deps.clock.clone(), self.deps.log.clone());
+        let task_log = log.new(slog::o!("id" => job.envelope.id.to_string()));
         let work = async move {
             let dialect = relay.dialect;
             let mut ports = RelayPorts::new(relay, message, clock, &log);
@@ -92,22 +83,7 @@ impl Handler<Deliver> for ForwardActor {
             let in_time = tokio::time::timeout(limit, run).await.is_ok();
             (ports.into_outcomes(), in_time)
         };
-        let log = self.deps.log.clone();
-        spawn_reporting(&self.deps.runtime, work, move |end| {
-            let ((outcomes, last), fault) = match end {
-                Ok((ended, true)) => (ended, None),
-                Ok((ended, false)) => {
-                    let text = "the attempt took too long";
-                    (ended, Some(Failure::new(Cause::TimedOut(Stage::Connect), text)))
-                }
-                Err(panic) => {
-                    warn!(log, "delivery task panicked"; "cause" => &panic);
-                    let text = format!("internal fault: {panic}");
-                    ((Vec::new(), None), Some(Failure::new(Cause::Internal, text)))
-                }
-            };
-            finished_to.do_send(Finished { lease, outcomes, fault, last });
-        });
+        attempt.run(&self.deps.runtime, task_log, work);
         MessageResult(Ok(()))
     }
 }

@@ -12,25 +12,21 @@ mod probe;
 pub mod settings;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
-use slog::{Logger, warn};
+use slog::Logger;
 use tokio::sync::Semaphore;
 
 use posthaste_edge::clock::{Clock, dice};
-use posthaste_mail::attempt::remote::{Job, Rules, attempt};
-use posthaste_mail::outcome::{Cause, Failure, Stage};
+use posthaste_mail::attempt::remote::{self as remote_attempt, Rules};
+use posthaste_mail::outcome::{Cause, Failure};
 
+use crate::carriage::attempt::Attempt;
 use crate::messages::admin::Examine;
-use crate::messages::delivery::{Busy, Deliver, Finished};
+use crate::messages::delivery::{Busy, Deliver};
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse};
-use crate::task::spawn_reporting;
 use network::Network;
 use ports::RemotePorts;
-
-/// An attempt ends this long before its lease, so that the lease's deadline frees only leases whose task is gone.
-const MARGIN: Duration = Duration::from_secs(300);
 
 pub struct Deps {
     pub name: String,
@@ -80,42 +76,20 @@ impl Handler<Deliver> for RemoteDeliveryActor {
             return MessageResult(Err(Busy(Failure::new(Cause::Interrupted, text))));
         }
         self.state.attempts += 1;
-        let job = Job {
-            envelope: (*message.envelope).clone(),
-            destination: message.destination.clone(),
-            recipients: message.recipients.clone(),
-            attempt: message.attempt,
-        };
+        let attempt = Attempt::of(&message);
+        let (job, limit) = (attempt.job.clone(), attempt.limit());
         let rules = Arc::clone(&self.deps.rules);
-        let finished_to = message.finished_to.clone();
-        let lease = message.lease.clone();
-        let log = self.deps.log.new(slog::o!("id" => job.envelope.id.to_string()));
-        let task_log = self.deps.log.clone();
         let network = Arc::clone(&self.deps.network);
-        let clock = self.deps.clock.clone();
-        let limit = lease.deadline.since(lease.taken).saturating_sub(MARGIN);
+        let (clock, log) = (self.deps.clock.clone(), self.deps.log.clone());
+        let task_log = log.new(slog::o!("id" => job.envelope.id.to_string()));
         let work = async move {
-            let mut ports = RemotePorts::new(network, message, clock, task_log);
+            let mut ports = RemotePorts::new(network, message, clock, log);
             let mut dice = dice();
-            let run = attempt(&job, &rules, &mut ports, &mut dice);
+            let run = remote_attempt::attempt(&job, &rules, &mut ports, &mut dice);
             let in_time = tokio::time::timeout(limit, run).await.is_ok();
             (ports.into_outcomes(), in_time)
         };
-        spawn_reporting(&self.deps.runtime, work, move |end| {
-            let ((outcomes, last), fault) = match end {
-                Ok((ended, true)) => (ended, None),
-                Ok((ended, false)) => {
-                    let text = "the attempt took too long";
-                    (ended, Some(Failure::new(Cause::TimedOut(Stage::Connect), text)))
-                }
-                Err(panic) => {
-                    warn!(log, "delivery task panicked"; "cause" => &panic);
-                    let text = format!("internal fault: {panic}");
-                    ((Vec::new(), None), Some(Failure::new(Cause::Internal, text)))
-                }
-            };
-            finished_to.do_send(Finished { lease, outcomes, fault, last });
-        });
+        attempt.run(&self.deps.runtime, task_log, work);
         MessageResult(Ok(()))
     }
 }
