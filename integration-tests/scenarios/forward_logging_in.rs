@@ -123,7 +123,7 @@ fn wrong_credentials_hold_the_route_and_not_only_the_message() {
     host.publish(&forwarding.dns);
     let id = forwarding.send("wrong", &[TO], &Message::plain("wrong", 1000));
     let outcome = forwarding.first_outcomes(&id, &[TO]).remove(0);
-    assert_eq!(outcome.verdict, "deferred 4.7.8", "{}", outcome.text);
+    assert_eq!(outcome.verdict, "postponed 4.7.8", "{}", outcome.text); // and so it never gives up
     assert!(outcome.text.contains("535"), "{}", outcome.text);
     // Neither the next message shows them again, nor this one when it is asked to hurry.
     let next = forwarding.send("wrong", &[TO], &Message::plain("next", 1000));

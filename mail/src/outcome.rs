@@ -125,6 +125,8 @@ pub enum Cause {
     CredentialsUnsafe,
     /// The client's credentials are to be used, and there are none.
     CredentialsMissing,
+    /// Our own credentials were refused: nothing goes this way until an operator has put them right, and that is no attempt.
+    RouteHeld,
     /// The `bounce` pipeline or a routing rule refused.
     RejectedByRule,
     /// A limit or a slot of our own: no attempt was made.
@@ -190,6 +192,7 @@ impl Cause {
             // RFC 8689 §4.2.1.
             Cause::RequireTlsImpossible => (550, Enhanced(5, 7, 30), Permanent),
             Cause::PolicyUnavailable => (451, Enhanced(4, 4, 3), Temporary),
+            Cause::RouteHeld => (451, Enhanced(4, 7, 8), Temporary),
             Cause::AuthMissing | Cause::CredentialsMissing => (451, Enhanced(4, 7, 0), Temporary),
             // RFC 4954 §6 has 5.7.8 and 5.7.11: what an operator can repair sends no mail back.
             Cause::CredentialsRefused => (451, Enhanced(4, 7, 8), Temporary),
@@ -258,6 +261,7 @@ impl Cause {
             Cause::CredentialsRefused => "credentials-refused",
             Cause::CredentialsUnsafe => "credentials-unsafe",
             Cause::CredentialsMissing => "credentials-missing",
+            Cause::RouteHeld => "route-held",
             Cause::RejectedByRule => "rejected-by-rule",
             Cause::OwnLimit => "own-limit",
             Cause::Suspended => "suspended",
@@ -348,7 +352,11 @@ impl Failure {
     pub fn is_no_attempt(&self) -> bool {
         matches!(
             self.cause,
-            Cause::OwnLimit | Cause::Suspended | Cause::Interrupted | Cause::OwnResources
+            Cause::OwnLimit
+                | Cause::Suspended
+                | Cause::Interrupted
+                | Cause::OwnResources
+                | Cause::RouteHeld
         )
     }
 

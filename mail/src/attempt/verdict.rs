@@ -56,6 +56,7 @@ fn weight(cause: Cause) -> u8 {
         | Cause::TlsLevelTooLow
         | Cause::PolicyUnavailable
         | Cause::CredentialsRefused
+        | Cause::RouteHeld
         | Cause::CredentialsUnsafe
         | Cause::CredentialsMissing
         | Cause::AuthMissing

@@ -100,7 +100,7 @@ impl Caller {
                     let until = until.rfc3339();
                     let text =
                         format!("our credentials were refused, they are shown again at {until}");
-                    Err(Failure::new(Cause::Suspended, text))
+                    Err(Failure::new(Cause::RouteHeld, text))
                 }
                 None => Ok(Some(login.clone())),
             },
@@ -272,8 +272,11 @@ impl Caller {
         // What a client says of itself is no mistake of ours.
         if failure.cause == Cause::CredentialsRefused && self.relay.auth != Auth::Forward {
             self.relay.memory.servers().hold(self.clock.now());
-            error!(self.log, "server refuses our credentials, nothing is sent until they are right";
+            error!(self.log, "server refuses our credentials, they are shown again in five minutes";
                 "server" => &live.remote.host, "text" => &failure.text);
+            // An operator's mistake is not the sender's: however long it lasts, no mail comes back for it.
+            let held = Failure { cause: Cause::RouteHeld, ..failure };
+            return Err(part(live, held));
         }
         Err(part(live, failure))
     }
