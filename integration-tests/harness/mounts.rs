@@ -38,10 +38,11 @@ fn private(mounts: &[(PathBuf, &str)]) -> Command {
     private
 }
 
-/// The machine's accounts and these: (name, number). The pairs for `command_with`.
+/// The machine's accounts and these: (name, number). One of the same name that the machine has itself, from a package that was once
+/// installed, is not among them. The pairs for `command_with`.
 pub fn with_accounts(folder: &Path, accounts: &[(&str, u32)]) -> Vec<(PathBuf, &'static str)> {
-    let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
-    let mut group = fs::read_to_string("/etc/group").unwrap();
+    let mut passwd = others("/etc/passwd", accounts);
+    let mut group = others("/etc/group", accounts);
     for (name, number) in accounts {
         passwd += &format!("{name}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n");
         group += &format!("{name}:x:{number}:\n");
@@ -50,4 +51,14 @@ pub fn with_accounts(folder: &Path, accounts: &[(&str, u32)]) -> Vec<(PathBuf, &
     fs::write(&users, passwd).unwrap();
     fs::write(&groups, group).unwrap();
     vec![(users, "/etc/passwd"), (groups, "/etc/group")]
+}
+
+/// The lines of a file of accounts, less those of the names given.
+fn others(file: &str, accounts: &[(&str, u32)]) -> String {
+    let is_given = |line: &&str| {
+        let name = line.split(':').next().unwrap_or_default();
+        accounts.iter().any(|(given, _)| *given == name)
+    };
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().filter(|line| !is_given(line)).flat_map(|line| [line, "\n"]).collect()
 }
