@@ -193,6 +193,8 @@ fn unwritable(error: &io::Error) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use posthaste_mail::dice::Dice;
 
@@ -214,8 +216,11 @@ mod tests {
 
     impl Case {
         async fn run(&self, piece: usize) -> Result<(String, MessageFlags), u16> {
-            let dir =
-                std::env::temp_dir().join(format!("posthaste-content-{}", std::process::id()));
+            // A folder of its own: whoever opens one removes what lies in it.
+            static RUNS: AtomicU32 = AtomicU32::new(0);
+            let run = RUNS.fetch_add(1, Ordering::Relaxed);
+            let name = format!("posthaste-content-{}-{run}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
             let buffer = BufferDir::open(&dir).unwrap();
             let demands = Demands {
                 max_header_size: self.max_header_size,
@@ -230,13 +235,15 @@ mod tests {
                 incoming.take(piece).await;
             }
             let mut flags = MessageFlags::default();
-            match incoming.finish(&mut flags).await {
+            let end = match incoming.finish(&mut flags).await {
                 Ok(done) => {
                     let all = done.body.read_at(0, 1 << 20).unwrap();
                     Ok((String::from_utf8(all).unwrap(), flags))
                 }
                 Err(answer) => Err(answer.code()),
-            }
+            };
+            std::fs::remove_dir_all(&dir).unwrap();
+            end
         }
     }
 

@@ -6,12 +6,11 @@ use posthaste_mail::address::Mailbox;
 use posthaste_mail::pipeline::Refusal;
 use posthaste_mail::wire::server::Answer;
 
+use crate::intake::custody::Said;
+
 /// RFC 2033 §4.2: an answer for each accepted recipient, in their order. Where one of several who were to have it refuses, that is the
 /// answer.
-pub fn each(
-    accepted: &[Mailbox],
-    results: &[(Vec<Mailbox>, Result<Answer, Answer>)],
-) -> Vec<Answer> {
+pub fn each(accepted: &[Mailbox], results: &[Said]) -> Vec<Answer> {
     let of = |recipient: &Mailbox| {
         let about = results.iter().filter(|(recipients, _)| recipients.contains(recipient));
         let (mut taken, mut refused) = (None, None);
@@ -25,6 +24,13 @@ pub fn each(
         said.unwrap_or_else(Answer::internal_fault).about(recipient)
     };
     accepted.iter().map(of).collect()
+}
+
+/// RFC 5321 §4.2.5: an answer for all. It is the first trouble, if there was any.
+pub fn one(results: Vec<Said>) -> Answer {
+    let trouble = results.iter().position(|(_, result)| result.is_err()).unwrap_or(0);
+    let said = results.into_iter().nth(trouble).map(|(_, said)| said.unwrap_or_else(|no| no));
+    said.unwrap_or_else(Answer::internal_fault)
 }
 
 pub fn answer_of(refusal: &Refusal) -> Answer {

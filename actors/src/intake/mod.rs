@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod auth;
+mod custody;
 mod passages;
 pub mod session;
 pub mod settings;

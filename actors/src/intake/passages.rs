@@ -17,6 +17,7 @@ use posthaste_mail::wire::client::transaction::Fate;
 use posthaste_mail::wire::server::{Answer, Dialect};
 
 use crate::exit::{Exit, Through};
+use crate::intake::custody::Said;
 use crate::limits::{LONGEST_WAIT, Permit};
 use crate::messages::passage::{Begin, Passage};
 
@@ -116,11 +117,7 @@ impl Passages {
     }
 
     /// What the servers say to the content: of each recipient that was taken, as the client named it.
-    pub async fn deliver(
-        self,
-        content: &Body,
-        flags: MessageFlags,
-    ) -> Vec<(Vec<Mailbox>, Result<Answer, Answer>)> {
+    pub async fn deliver(self, content: &Body, flags: MessageFlags) -> Vec<Said> {
         let mut results = Vec::new();
         for Open { passage, named, .. } in self.all.into_iter().filter(Open::has_somebody) {
             // It would be sent to somebody the client believes it was not.

@@ -10,7 +10,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use posthaste_edge::body::Body;
 use posthaste_edge::buffer::BufferDir;
 use posthaste_edge::clock::{Clock, dice};
 use posthaste_edge::duplex::Duplex;
@@ -20,7 +19,6 @@ use posthaste_mail::address::{Host, Mailbox};
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::pipeline::{Deliveries, Hop, Pipeline, Transaction};
 use posthaste_mail::status::Enhanced;
-use posthaste_mail::time::Timestamp;
 use posthaste_mail::trace::{Client, Trace};
 use posthaste_mail::wire::client::auth::Account;
 use posthaste_mail::wire::server::{
@@ -29,11 +27,11 @@ use posthaste_mail::wire::server::{
 
 use crate::content::{Demands, Incoming};
 use crate::exit::{Door, Exit};
-use crate::intake::answers::{answer_of, each, refused};
+use crate::intake::answers::{answer_of, each, one, refused};
 use crate::intake::auth::{AuthRefusal, Authenticator};
+use crate::intake::custody::{Custody, Parcel};
 use crate::intake::passages::{Bearer, Passages, Stop};
 use crate::limits::{LONGEST_WAIT, Permit, SharedLimits};
-use crate::messages::intake::{Accept, Decide};
 
 /// What all sessions of an endpoint share.
 pub struct Endpoint {
@@ -468,125 +466,30 @@ impl Session {
                 return server.answer(answer);
             }
         };
-        let now = self.endpoint.clock.now();
-        let template = Envelope {
+        let envelope = Envelope {
             id: open.id,
             from: open.mail.from.clone(),
             flags: open.flags,
             ret: open.mail.ret,
             envid: open.mail.envid.clone(),
             origin: self.origin(),
-            arrived: now,
+            arrived: self.endpoint.clock.now(),
             size: complete.body.len(),
             message_id: complete.message_id,
             route: Route::Target,
         };
-        let deliveries = std::mem::take(&mut open.deliveries).into_vec();
-        let passages = std::mem::take(&mut open.passages);
-        // One queue answers for itself; several decide together, and with a server, so that a refusal by one leaves no trace in the others.
-        let several = deliveries.len() + usize::from(!passages.is_empty()) > 1;
-        let together = several && self.endpoint.protocol.dialect != Dialect::Lmtp;
-        let mut results = Vec::with_capacity(deliveries.len());
-        let mut taken = Vec::new();
-        for (place, delivery) in deliveries.into_iter().enumerate() {
-            // The first stored copy has the id of our trace field, each further one its own.
-            let id = match place {
-                0 => open.id,
-                _ => EnvelopeId::new(now, &mut dice()),
-            };
-            let recipients: Vec<Mailbox> = delivery
-                .recipients
-                .iter()
-                .map(|r| r.original.clone().unwrap_or_else(|| r.address.clone()))
-                .collect();
-            let exit = delivery.target;
-            let copy = Envelope { id, from: delivery.sender, ..template.clone() };
-            let result =
-                self.hand_over(exit, copy, delivery.recipients, &complete.body, together).await;
-            // A queue that fell over it may have stored it.
-            if result.is_ok() || together {
-                taken.push((exit, id));
-            }
-            let queued = || Answer::ok(format!("Ok: queued as {}", open.id));
-            results.push((recipients, result.map(|()| queued())));
-        }
-        // The server comes last: what it has taken it does not give back.
-        let all_stored = results.iter().all(|(_, result)| result.is_ok());
-        let passed = match all_stored || !together {
-            true => passages.deliver(&complete.body, open.flags).await,
-            false => Vec::new(),
+        let custody =
+            Custody { endpoint: &self.endpoint, log: &self.log, account: self.account.as_ref() };
+        let parcel = Parcel {
+            envelope,
+            body: complete.body,
+            deliveries: std::mem::take(&mut open.deliveries).into_vec(),
+            passages: std::mem::take(&mut open.passages),
         };
-        results.extend(passed);
-        if together {
-            let keep = results.iter().all(|(_, result)| result.is_ok());
-            // Of what is withdrawn nothing has to be known but that it is asked for.
-            if !self.decide(&taken, keep, now).await
-                && keep
-                && let Some((_, result)) = results.first_mut()
-                && result.is_ok()
-            {
-                *result = Err(Answer::internal_fault());
-            }
+        let results = custody.take(parcel).await;
+        match self.endpoint.protocol.dialect {
+            Dialect::Lmtp => server.answer_recipients(each(&open.accepted, &results)),
+            Dialect::Smtp | Dialect::Submission => server.answer(one(results)),
         }
-        if self.endpoint.protocol.dialect == Dialect::Lmtp {
-            server.answer_recipients(each(&open.accepted, &results));
-        } else {
-            // One answer for all: the first trouble, if there was any.
-            let trouble = results.iter().position(|(_, result)| result.is_err()).unwrap_or(0);
-            let said =
-                results.into_iter().nth(trouble).map(|(_, said)| said.unwrap_or_else(|no| no));
-            server.answer(said.unwrap_or_else(Answer::internal_fault));
-        }
-    }
-
-    async fn hand_over(
-        &self,
-        exit: Exit,
-        envelope: Envelope,
-        recipients: Vec<Recipient>,
-        body: &Body,
-        undecided: bool,
-    ) -> Result<(), Answer> {
-        let id = envelope.id;
-        match self.endpoint.doors.get(exit.0) {
-            None | Some(Door::Closed | Door::Through(_)) => Err(Answer::internal_fault()),
-            Some(Door::Dummy) => {
-                info!(self.log, "discarded"; "id" => %id, "recipients" => recipients.len());
-                Ok(())
-            }
-            Some(Door::Queue { accept, vault, .. }) => {
-                // Before the queue has the message: its first attempt follows at once.
-                if let (Some(vault), Some(account)) = (vault, &self.account) {
-                    vault.keep(id, account);
-                }
-                let message = Accept { envelope, recipients, body: body.clone(), undecided };
-                match accept.send(message).await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(r)) => {
-                        vault.iter().for_each(|vault| vault.forget(id));
-                        Err(Answer::new(r.code, r.status, r.text))
-                    }
-                    // The queue fell over it, or is gone: nothing is known, the client sends again.
-                    Err(e) => {
-                        warn!(self.log, "queue did not answer"; "id" => %id, "cause" => %e);
-                        Err(Answer::internal_fault())
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells every queue that took a copy what becomes of it; false if one of them could not be told.
-    async fn decide(&self, taken: &[(Exit, EnvelopeId)], keep: bool, arrived: Timestamp) -> bool {
-        let mut all = true;
-        for (exit, id) in taken {
-            if let Some(Door::Queue { decide, vault, .. }) = self.endpoint.doors.get(exit.0) {
-                if !keep {
-                    vault.iter().for_each(|vault| vault.forget(*id));
-                }
-                all &= matches!(decide.send(Decide { id: *id, keep, arrived }).await, Ok(true));
-            }
-        }
-        all
     }
 }
