@@ -52,7 +52,7 @@ demo: build ## one message through daemon, DNS and a mail exchanger on this mach
 ci: ## what the pipeline runs
 	@.ci/run
 
-fuzz: ## half a minute a target of arbitrary replies and broken lines (nightly, cargo-fuzz); docs/testing.md
+fuzz: ## half a minute a target of arbitrary replies and broken lines (C++); docs/testing.md
 	@scripts/setup.sh build
 	@scripts/fuzz.sh
 
