@@ -174,7 +174,7 @@ impl Session {
                 Err(e) => return Err(session.opening_failed(e)),
             };
             match step {
-                OpeningStep::Write(bytes) => session.write(&bytes, Stage::Ehlo).await?,
+                OpeningStep::Write(bytes) => session.write(&bytes, how.dialect.hello()).await?,
                 OpeningStep::Await(stage) => {
                     let reply = session.reply(stage).await?;
                     if stage == Stage::Greeting {

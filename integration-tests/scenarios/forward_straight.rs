@@ -79,6 +79,8 @@ fn by_lmtp_each_recipient_has_the_words_of_its_mailbox() {
         for (code, status) in [(250, "2.0.0"), (552, "5.2.2"), (452, "4.2.2")] {
             let reply = client.reply().unwrap();
             assert!(reply.is(code, status), "{reply:?}");
+            // Dovecot says itself whom it means.
+            assert_eq!(reply.text().matches("@dovecot.test").count(), 1, "{reply:?}");
         }
     }
     let arrived = dovecot.wait_for("ann", sent.len(), SOON);

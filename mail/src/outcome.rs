@@ -16,7 +16,10 @@ use crate::status::Enhanced;
 pub enum Stage {
     Connect,
     Greeting,
+    /// EHLO, or HELO after it.
     Ehlo,
+    /// The same of LMTP.
+    Lhlo,
     StartTls,
     Auth,
     Mail,
@@ -36,6 +39,7 @@ impl fmt::Display for Stage {
             Stage::Connect => "connecting",
             Stage::Greeting => "greeting",
             Stage::Ehlo => "EHLO",
+            Stage::Lhlo => "LHLO",
             Stage::StartTls => "STARTTLS",
             Stage::Auth => "AUTH",
             Stage::Mail => "MAIL",
@@ -59,6 +63,7 @@ impl Stage {
             Stage::Content => "message content",
             Stage::Dot => "end of DATA",
             Stage::Ehlo => "EHLO",
+            Stage::Lhlo => "LHLO",
             Stage::StartTls => "STARTTLS",
             Stage::Auth => "AUTH",
             Stage::Data => "DATA",

@@ -38,6 +38,7 @@ impl Phase {
                 Stage::Connect => "connecting",
                 Stage::Greeting => "greeting",
                 Stage::Ehlo => "ehlo",
+                Stage::Lhlo => "lhlo",
                 Stage::StartTls => "starttls",
                 Stage::Auth => "auth",
                 Stage::Mail => "mail",

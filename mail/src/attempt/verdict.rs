@@ -109,6 +109,7 @@ pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
             Stage::Connect
             | Stage::Greeting
             | Stage::Ehlo
+            | Stage::Lhlo
             | Stage::StartTls
             | Stage::Auth
             | Stage::Mail

@@ -66,6 +66,7 @@ fn answers_mail(stage: Stage) -> bool {
         Stage::Connect
         | Stage::Greeting
         | Stage::Ehlo
+        | Stage::Lhlo
         | Stage::StartTls
         | Stage::Auth
         | Stage::Rset

@@ -12,6 +12,16 @@ pub enum Dialect {
     Lmtp,
 }
 
+impl Dialect {
+    /// Where a session is that says who it is.
+    pub fn hello(self) -> Stage {
+        match self {
+            Dialect::Smtp => Stage::Ehlo,
+            Dialect::Lmtp => Stage::Lhlo,
+        }
+    }
+}
+
 /// How a session comes to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartTls {
@@ -84,7 +94,7 @@ impl Opening {
     pub fn step(&mut self) -> Result<OpeningStep, OpeningError> {
         let (command, next) = match self.state {
             State::Greeting => return Ok(OpeningStep::Await(Stage::Greeting)),
-            State::Hello | State::Helo => return Ok(OpeningStep::Await(Stage::Ehlo)),
+            State::Hello | State::Helo => return Ok(OpeningStep::Await(self.dialect.hello())),
             State::StartTls => return Ok(OpeningStep::Await(Stage::StartTls)),
             State::Handshake => return Ok(OpeningStep::Handshake),
             State::Ready => return Ok(OpeningStep::Ready),
@@ -124,13 +134,13 @@ impl Opening {
                 };
             }
             State::Hello if self.may_say_helo(reply) => self.state = State::SayHelo,
-            State::Hello => return fail(Stage::Ehlo),
+            State::Hello => return fail(self.dialect.hello()),
             State::Helo if reply.is_positive() => {
                 let name = Capabilities::of(reply).name;
                 self.capabilities = Capabilities { name, ..Capabilities::default() };
                 self.state = State::Ready;
             }
-            State::Helo => return fail(Stage::Ehlo),
+            State::Helo => return fail(self.dialect.hello()),
             State::StartTls if reply.code == 220 => self.state = State::Handshake,
             State::StartTls if reply.code == 421 => return fail(Stage::StartTls),
             State::StartTls => {
@@ -143,7 +153,7 @@ impl Opening {
             | State::Handshake
             | State::Ready => {
                 let text = "the server speaks out of turn";
-                let failure = Failure::new(Cause::Protocol(Stage::Ehlo), text);
+                let failure = Failure::new(Cause::Protocol(self.dialect.hello()), text);
                 return Err(OpeningError::Failed(failure));
             }
         }
@@ -256,6 +266,9 @@ mod tests {
         assert_eq!(code(end), 451);
         let (said, end) = play(Dialect::Lmtp, StartTls::Skip, &["220 mx", "500 what"]);
         assert_eq!((said.as_str(), code(end)), ("LHLO me.test\r\n", 500));
+        let (_, end) = play(Dialect::Lmtp, StartTls::Skip, &["220 mx", "554 no"]);
+        let Err(OpeningError::Failed(failure)) = end else { panic!("{end:?}") };
+        assert_eq!(failure.to_string(), "554 5.0.0 no (in reply to LHLO)"); // never said EHLO
         let secured = ["220 mx", "250-mx\r\n250 STARTTLS", "220 go", "500 what"];
         let (_, end) = play(Dialect::Smtp, StartTls::IfOffered, &secured);
         assert_eq!(code(end), 500);

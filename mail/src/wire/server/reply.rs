@@ -48,9 +48,14 @@ impl Answer {
         self
     }
 
-    /// The same answer, saying which recipient it is about: for the replies of LMTP (RFC 2033 §4.2).
+    /// The same answer, saying which recipient it is about: for the replies of LMTP (RFC 2033 §4.2). A server whose words these are may
+    /// have said so already.
     #[must_use]
     pub fn about(mut self, recipient: &Mailbox) -> Answer {
+        let recipient = recipient.to_string();
+        if self.lines.iter().any(|line| names(line, &recipient)) {
+            return self;
+        }
         if let Some(first) = self.lines.first_mut() {
             *first = format!("<{recipient}> {first}");
         }
@@ -73,6 +78,25 @@ impl Answer {
     pub fn is_positive(&self) -> bool {
         self.code < 300
     }
+}
+
+/// Is this address in the text, as a whole? `joann@x` is not `ann@x`, and `postmaster` may be anybody's.
+fn names(text: &str, address: &str) -> bool {
+    let (text, address) = (text.to_lowercase(), address.to_lowercase());
+    if !address.contains('@') {
+        return text.contains(&format!("<{address}>"));
+    }
+    let of_an_address = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.@".contains(c);
+    text.match_indices(&address).any(|(start, found)| {
+        let before = text.get(..start).and_then(|before| before.chars().next_back());
+        let mut behind = text.get(start + found.len()..).unwrap_or_default().chars();
+        // A full stop ends a sentence, or goes on with the domain.
+        let next = match behind.next() {
+            Some('.') => behind.next(),
+            other => other,
+        };
+        !before.is_some_and(of_an_address) && !next.is_some_and(of_an_address)
+    })
 }
 
 impl From<&Failure> for Answer {
@@ -157,6 +181,30 @@ mod tests {
             shown(&Answer::ok("Delivered").about(&mailbox), Charset::Ascii),
             "250 2.0.0 <a@example.org> Delivered\r\n"
         );
+    }
+
+    #[test]
+    fn the_recipient_is_named_once() {
+        let ann = Mailbox::parse("ann@example.org").unwrap();
+        for named in [
+            "<ann@example.org> no such user",
+            "no such user: Ann@Example.ORG",
+            "ann@example.org.",
+            "gone (ann@example.org), ask us",
+        ] {
+            let said = Answer::new(550, Enhanced(5, 1, 1), named);
+            assert_eq!(said.clone().about(&ann), said, "{named}");
+        }
+        let second = Answer::ok("Saved").with_line("<ann@example.org> has it");
+        assert_eq!(second.clone().about(&ann), second);
+        for other in ["no such user", "joann@example.org", "ann@example.org.uk", ""] {
+            let said = Answer::new(550, Enhanced(5, 1, 1), other).about(&ann);
+            assert_eq!(said.text(), format!("<ann@example.org> {other}"));
+        }
+        let postmaster = Mailbox::parse("postmaster").unwrap();
+        let said = Answer::ok("ask the postmaster").about(&postmaster);
+        assert_eq!(said.text(), "<postmaster> ask the postmaster");
+        assert_eq!(said.clone().about(&postmaster), said);
     }
 
     #[test]
