@@ -172,6 +172,11 @@ const REPLIES: &[(&str, &str, [&str; 3])] = &[
         "S: 250 a\nS: 250 b\nS: 250 c\nS: 550 5.0.0 d",
         ["delivered", "delivered", "delivered"],
     ),
+    // What answers nothing makes the replies behind it somebody else's.
+    ("stray", "S: 354 more\nS: 250 a\nS: 550 b\nS: 250 c", ["unknown", "unknown", "unknown"]),
+    ("later", "S: 250 a\nS: 354 b\nS: 250 c\n! hang", ["delivered", "unknown", "unknown"]),
+    ("wait", "S: 250 a\nS: 150 b\nS: 250 b\n! hang", ["delivered", "unknown", "unknown"]),
+    ("torn", "S: 250 a\nB: 250-b\\r\\n550 b\\r\\n\nS: 250 c", ["delivered", "unknown", "unknown"]),
     // It says of itself that it goes: whoever is left has its reason.
     (
         "goodbye",

@@ -249,6 +249,13 @@ impl Transaction {
             self.end_with(reply.failure(stage));
             return;
         }
+        // RFC 5321 §4.2.1: 3yz asks for more, which only DATA has to give. Elsewhere it answers nothing of ours, and nobody knows whose
+        // the replies behind it are: by their places they would be somebody else's.
+        if reply.is_intermediate() && self.expected.front() != Some(&Expected::Data) {
+            let stage = self.stage();
+            self.end_with(reply.failure(stage));
+            return;
+        }
         match self.expected.pop_front() {
             Some(Expected::Mail) => self.mail_answered(&reply),
             Some(Expected::Rcpt(index)) => self.rcpt_answered(index, &reply),

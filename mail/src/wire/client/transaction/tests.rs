@@ -244,9 +244,24 @@ fn lmtp_replies_after_the_dot_belong_to_their_places() {
     let (all, _) = after(&["250 a", "421 4.3.2 going"]);
     assert_eq!(all[2..], ["refused 421 refused", "refused 421 refused"]);
     assert_eq!(all[0], "taken 250");
-    // Something that belongs nowhere is no refusal.
-    let (all, standing) = after(&["250 a", "354 more", "250 d"]);
-    assert_eq!((all[2].as_str(), standing), ("refused 451 protocol", Standing::Broken));
+    // Something that belongs nowhere is no refusal, and what follows it is nobody's: c may be told what is meant for a, and so on.
+    let (all, standing) = after(&["354 more", "250 a", "550 c", "250 d"]);
+    assert_eq!(all, [unknown, "refused 450 refused", unknown, unknown]);
+    assert_eq!(standing, Standing::Broken);
+    let (all, _) = after(&["250 a", "354 more", "250 d"]);
+    assert_eq!(all, ["taken 250", "refused 450 refused", unknown, unknown]);
+}
+
+#[test]
+fn a_reply_that_answers_nothing_makes_nobody_the_owner_of_another_ones() {
+    // Behind the first 354 everything would be one place off: the refusal of the first would be the second one's.
+    for flow in [Flow::Grouped, Flow::Stepped] {
+        let play = Play { dialect: Dialect::Lmtp, flow, people: 3 };
+        let (said, ending) = play.run(&["250 m", "354 what", "550 a", "250 b", "250 c", "354 go"]);
+        assert!(!said.contains("[content]"), "{said}");
+        assert_eq!(fates(&ending), ["refused 451 protocol"; 3]);
+        assert_eq!(ending.standing, Standing::Broken);
+    }
 }
 
 #[test]
