@@ -3,7 +3,9 @@
 use std::future::{Ready, ready};
 use std::io;
 
-use posthaste_mail::outcome::{Failure, Stage};
+use tokio::time::Instant;
+
+use posthaste_mail::outcome::{Cause, Failure, Stage};
 use posthaste_mail::wire::client::transaction::{Ending, Fate, Transaction};
 use posthaste_mail::wire::command::Command;
 
@@ -12,7 +14,14 @@ use crate::body::Body;
 
 /// Begun with MAIL; it ends with the content, or with RSET before the next one.
 #[derive(Debug)]
-pub struct Listing(Transaction);
+pub struct Listing {
+    transaction: Transaction,
+    begun: Instant,
+}
+
+/// A server is kept waiting for this many times what a transaction may take it: an hour. Whoever has its content on a slower line, or never
+/// comes with it, keeps no session of somebody else for ever.
+const PATIENCE: u32 = 2;
 
 /// Nothing has to be written down before the dot.
 type AtOnce = fn(Vec<usize>) -> Ready<Result<(), Failure>>;
@@ -28,14 +37,15 @@ impl Session {
         // Until the content is there, a client that dawdles between its recipients keeps no one waiting but itself.
         self.step(&mut transaction).await;
         self.needs_reset = true;
-        Listing(transaction)
+        Listing { transaction, begun: Instant::now() }
     }
 
     /// Whether the server takes this recipient.
     pub async fn name(&mut self, listing: &mut Listing, rcpt: Vec<u8>) -> Result<(), Failure> {
-        let place = listing.0.name(rcpt);
-        self.step(&mut listing.0).await;
-        match listing.0.fate(place) {
+        let transaction = &mut listing.transaction;
+        let place = transaction.name(rcpt);
+        self.step(transaction).await;
+        match transaction.fate(place) {
             None | Some(Fate::Taken(_)) => Ok(()),
             Some(Fate::Refused(failure) | Fate::AnotherTransaction(failure)) => {
                 Err(failure.clone())
@@ -44,10 +54,16 @@ impl Session {
     }
 
     /// Says NOOP, so that the server goes on waiting while somebody else takes his time. If it has lost its patience already, that is what
-    /// the next recipient or the content meets.
+    /// the next recipient or the content meets; so it is where his time is up, and the server is let go.
     pub async fn stay(&mut self, listing: &mut Listing) {
-        if listing.0.is_over() {
+        let Listing { transaction, begun } = listing;
+        if transaction.is_over() {
             return;
+        }
+        if begun.elapsed() >= self.timeouts.transaction * PATIENCE {
+            let text = "the server was kept waiting too long for the content";
+            transaction.lost(Failure::new(Cause::TimedOut(Stage::Content), text));
+            return self.quit().await;
         }
         let mut bytes = Vec::new();
         let asked = match Command::Noop.render(&mut bytes) {
@@ -60,9 +76,9 @@ impl Session {
         };
         match answered {
             // RFC 5321 §3.8: 421 to whatever it is; any other answer says that the server is there.
-            Ok(reply) if reply.code == 421 => listing.0.reply(reply),
+            Ok(reply) if reply.code == 421 => transaction.reply(reply),
             Ok(_) => {}
-            Err(failure) => listing.0.lost(failure),
+            Err(failure) => transaction.lost(failure),
         }
     }
 
@@ -73,7 +89,7 @@ impl Session {
 
     /// Sends the content to those who were taken. The fates are in the order of naming.
     pub async fn deliver(&mut self, listing: Listing, content: &Body) -> Ending {
-        let Listing(mut transaction) = listing;
+        let Listing { mut transaction, .. } = listing;
         transaction.close();
         let at_once: AtOnce = |_| ready(Ok(()));
         let ceiling = self.ceiling(content.len());

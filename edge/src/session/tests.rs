@@ -518,3 +518,21 @@ async fn a_server_that_has_lost_its_patience_tells_whoever_comes_next() {
         assert!(matches!(fate, Fate::Refused(failure) if failure.code == 421), "{ending:?}");
     }
 }
+
+#[tokio::test]
+async fn nobody_keeps_a_server_waiting_for_ever() {
+    let (mut session, mut listing, serve) = listed(async |mut peer: Peer| {
+        assert_eq!(peer.hears().await, "QUIT");
+        peer.says("221 at last").await;
+    })
+    .await;
+    session.timeouts.transaction = Duration::ZERO;
+    let client = async {
+        session.stay(&mut listing).await;
+        session.stay(&mut listing).await; // it is gone already
+        session.deliver(listing, &Body::memory(b"Subject: x\r\n\r\n".to_vec())).await
+    };
+    let (ending, ()) = tokio::join!(client, serve);
+    assert_eq!(causes(&ending), [Cause::TimedOut(Stage::Content)]);
+    assert_eq!(ending.standing, Standing::Broken);
+}
