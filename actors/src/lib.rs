@@ -3,7 +3,7 @@
 //! `configuration` reads the file into settings, `compose` makes the actors of them and introduces them to each other, `root` watches
 //! over them. A message comes in through `intake`, is kept and scheduled by `targets::queue`, and goes out through the other targets,
 //! which have `carriage` in common, with sessions of the `pool`, within `limits`, by what `sts_cache` knows of the policies of their domains. `vault` keeps what clients logged in with until
-//! their message is sent. `trace` and `wire` remember what happened to messages and what was said in sessions;
+//! their message is sent, `servers` what is known of those that forwarders lead to. `trace` and `wire` remember what happened to messages and what was said in sessions;
 //! `admin` answers the operator, `messages` is all that is said in between. `offline` works on spools while no daemon does.
 
 pub mod admin;
@@ -23,6 +23,7 @@ pub mod pool;
 pub mod reading;
 pub mod root;
 pub mod routing;
+pub mod servers;
 pub mod sts_cache;
 pub mod targets;
 pub mod task;

@@ -96,6 +96,12 @@ impl Forwarding {
         self.first_outcomes(&id, &[to]).remove(0).verdict
     }
 
+    /// What `explain` says of an id or a destination.
+    pub fn explained(&self, what: &str) -> Vec<Value> {
+        let said = self.daemon.said(&["explain", "--json", what]);
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The sessions that lie idle.
     pub fn idle(&self) -> Vec<Value> {
         let all = self.daemon.said(&["ps", "--json"]);

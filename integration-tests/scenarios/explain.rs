@@ -55,6 +55,7 @@ fn a_message_says_what_it_waits_for() {
     let told = wait_for_reason(&outbound, &limited, "own-limit");
     assert!(told["text"].as_str().unwrap().contains("source sender.test of mx"), "{told}");
     assert_eq!(told["attempts"], 0);
+    assert_eq!(told["site"]["waiting"], 1, "{told}");
 
     // The domain says of the first of them what it says itself, also when that is far off; and how many are held.
     let told = explained(&outbound, "later.test").remove(0);

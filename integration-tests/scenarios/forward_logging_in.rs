@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::harness::area::Area;
 use crate::harness::certificates::{Authority, Certificate, self_signed};
+use crate::harness::dialogue::Dialogue;
 use crate::harness::dovecot::PASSWORD;
 use crate::harness::exim::{self, Exim};
 use crate::harness::forwarding::{Forwarding, Route};
@@ -133,6 +134,33 @@ fn wrong_credentials_hold_the_route_and_not_only_the_message() {
     assert_eq!(host.log().matches("authentication failed").count(), 1, "{}", host.log());
     assert_eq!(forwarding.daemon.queued().len(), 2);
     assert_eq!(forwarding.home.count(), 0, "nobody was told of a failure");
+    // Whoever is asked says why nothing moves: of each message, of the domain, of the forwarder, of the daemon.
+    for (what, domain) in [
+        (&*id, None),
+        (&next, None),
+        ("elsewhere.test", Some("elsewhere.test")),
+        ("&to-wrong", None),
+    ] {
+        let told = forwarding.explained(what).remove(0);
+        assert_eq!(
+            (&told["reason"], &told["destination"]),
+            (&"route-held".into(), &"&to-wrong".into())
+        );
+        assert_eq!(told["domain"].as_str(), domain, "{told}");
+        let (text, held) = (told["text"].as_str().unwrap(), &told["forwarder"]["held"]);
+        assert!(text.contains("to-wrong") && text.contains("535"), "{told}");
+        assert!(held["why"].as_str().unwrap().contains("535"), "{told}");
+        assert!(told["until"].as_str() > told["since"].as_str(), "{told}");
+        assert_eq!((&told["until"], &told["since"]), (&held["until"], &held["since"]));
+        let servers = told["forwarder"]["servers"].as_array().unwrap();
+        assert!(servers.iter().all(|server| server["standing"] == "ready"), "{told}");
+        assert_eq!(servers.len(), 2, "{told}");
+    }
+    assert_eq!(forwarding.explained("elsewhere.test")[0]["site"]["waiting"], 2);
+    assert_eq!(forwarding.daemon.cli(&["explain", "other.test"]).status.code(), Some(1));
+    let status = forwarding.daemon.said(&["status"]);
+    let wrong = status.lines().find(|line| line.starts_with("wrong: ")).unwrap_or_default();
+    assert!(wrong.contains("to-wrong") && wrong.contains("535"), "{status}");
     let log = forwarding.daemon.log();
     assert!(log.lines().any(|line| line.contains("ERRO") && line.contains("credentials")), "{log}");
     assert!(!log.contains("wr0ng-s3same"), "a password is in the log");
@@ -207,6 +235,76 @@ fn eager(at: IpAddr, certificate: Option<Certificate>) -> Sink {
         ..Manners::default()
     };
     Sink::with(SocketAddr::from((at, 0)), manners)
+}
+
+/// (what it does, from its first EHLO on; what comes of the message).
+const LIARS: &[(&str, &str, &str)] = &[
+    ("never-tls", "S: 250-there.test\nS: 250 AUTH PLAIN LOGIN\n", "deferred 4.7.11"),
+    ("refuses-tls", "{offer}C: STARTTLS\nS: 454 4.7.0 not now\n", "deferred 4.7.0"),
+    // Whoever sits in between says that we are in, in the clear.
+    (
+        "smuggles",
+        "{offer}C: STARTTLS\nB: 220 go\\r\\n250-there.test\\r\\n250 AUTH PLAIN\\r\\n235 2.7.0 in\\r\\n\n! hang\n",
+        "deferred 4.5.0",
+    ),
+    // What was offered in the clear is not offered any more.
+    ("takes-back", "{secured}S: 250-there.test\nS: 250 SIZE 1000000\n", "deferred 4.7.0"),
+    ("offers-other", "{secured}S: 250-there.test\nS: 250 AUTH CRAM-MD5\n", "deferred 4.7.0"),
+    // From here on it is the server that the certificate names.
+    ("long-prompt", "{asks}B: 334 {long}\\r\\n\n! hang\n", "deferred 4.5.0"),
+    ("no-reply", "{asks}B: 33\\xff\\r\\n\n! hang\n", "deferred 4.5.0"),
+    ("closes", "{asks}! close\n", "deferred 4.4.2"),
+    (
+        "odd-prompt",
+        "{asks}B: 334 \\xff\\x00=\\r\\n\nC: YW5u\nS: 334\nC: b3Azbi1zM3NhbWU=\n! close\n",
+        "deferred 4.4.2",
+    ),
+    ("early", "{asks}S: 235 2.7.0 whoever you are\n! serve\n", "delivered"),
+    (
+        "greedy",
+        "{asks}S: 334 a\nC: YW5u\nS: 334 b\nC: b3Azbi1zM3NhbWU=\nS: 334 c\nC: *\nS: 501 5.7.0 as you like\n",
+        "deferred 4.5.0",
+    ),
+];
+
+#[test]
+fn a_server_that_lies_hears_no_more_than_it_has_proven() {
+    let area = Area::new("forward_liars");
+    let Some(at) = elsewhere(&area) else { return };
+    let authority = Authority::new();
+    let roots = authority.write(&area);
+    let acceptor = authority.leaf(&["there.test"]).acceptor();
+    let port = area.port();
+    let lines = format!(
+        "targets tcp://there.test:{port}\nauth login ann op3n-s3same\nconn_max_idle_count 0"
+    );
+    let trust = format!("tls_client {{\n    root_ca {}\n}}", roots.display());
+    let routes: Vec<Route> =
+        LIARS.iter().map(|(name, ..)| Route::new(name, "smtp", lines.clone())).collect();
+    let forwarding = Forwarding::start_with(&area, &trust, &routes);
+    forwarding.dns.host("there.test", &[at]);
+    for (name, script, first) in LIARS {
+        let offer = "S: 250-there.test\nS: 250-AUTH PLAIN LOGIN\nS: 250 STARTTLS\n";
+        let secured =
+            format!("{offer}C: STARTTLS\nS: 220 go\n! starttls\nC: EHLO mx.sender.test\n");
+        let asks = format!("{secured}S: 250-there.test\nS: 250 AUTH PLAIN LOGIN\nC: AUTH LOGIN\n");
+        let script = script
+            .replace("{asks}", &asks)
+            .replace("{secured}", &secured)
+            .replace("{offer}", offer)
+            .replace("{long}", &"A".repeat(3000));
+        let script = format!("S: 220 there.test\nC: EHLO mx.sender.test\n{script}");
+        let dialogue = Dialogue::parse(name, &script).unwrap();
+        let player = dialogue.play(SocketAddr::from((at, port)), Some(acceptor.clone()));
+        assert_eq!(forwarding.attempt(name, TO, &Message::plain(name, 1000)), *first, "{name}");
+        // Any word of ours that is not in the script would be a deviation.
+        player.assert_followed();
+    }
+    let log = forwarding.daemon.log();
+    assert!(
+        !log.contains(PASSWORD) && !log.contains("b3Azbi1zM3NhbWU"),
+        "a password is in the log"
+    );
 }
 
 #[test]

@@ -105,6 +105,8 @@ async fn views(desk: &Desk) -> Vec<Result<QueueView, String>> {
 async fn status(desk: &Desk) -> Answer {
     let mut wrong = desk.identity.wrong.clone();
     wrong.extend(desk.resolver.borrow().clone());
+    let now = desk.clock.now();
+    wrong.extend(desk.servers.iter().filter_map(|servers| servers.wrong(now)));
     let mut queues = Vec::new();
     for (view, door) in views(desk).await.into_iter().zip(&desk.queues) {
         match view {

@@ -35,6 +35,7 @@ use crate::messages::admin::{
 use crate::messages::intake::Accept;
 use crate::messages::lifecycle::{Drain, PanicNow, Probe, Pulse, Shutdown};
 use crate::messages::pool::ShowPool;
+use crate::servers::SharedServers;
 use crate::trace::Trace;
 use crate::wire::Wire;
 
@@ -85,6 +86,8 @@ pub struct Desk {
     pub resolver: watch::Receiver<Option<String>>,
     /// Names of all that delivers.
     pub targets: Vec<String>,
+    /// Of forwarders.
+    pub servers: Vec<Arc<SharedServers>>,
     pub actors: Recipient<ShowActors>,
     pub panic: Recipient<PanicChild>,
     pub shutdown: Recipient<Shutdown>,

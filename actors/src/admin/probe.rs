@@ -1,6 +1,7 @@
 //! `probe`: the findings of a target, passed on as they come.
 
 use std::io;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use crate::admin::connection::{Fault, Line};
 use crate::admin::method::{Answer, params};
 use crate::admin::{Desk, RemoteDoor};
 use crate::messages::admin::Examine;
+use crate::servers::SharedServers;
 
 pub(super) async fn probe(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
     let (door, destination) = match wanted(request, desk) {
@@ -55,8 +57,19 @@ fn wanted<'a>(
     };
     let names: Vec<&str> = desk.remotes.iter().map(|door| door.name.as_str()).collect();
     let known = names.join(", ");
+    let is = |servers: &&Arc<SharedServers>| target.as_ref().is_none_or(|t| servers.target() == t);
+    let forwarder = desk.servers.iter().find(is).map(|servers| servers.target());
     let door = match (&target, &desk.remotes[..]) {
-        (_, []) => Err("there is no target.remote".to_string()),
+        // Its servers are no affair of the domain.
+        (Some(name), _) if forwarder.is_some() => Err(format!(
+            "{name} is no target.remote, its servers are those of the configuration: posthaste explain '&{name}'"
+        )),
+        (_, []) => Err(match forwarder {
+            Some(name) => format!(
+                "there is no target.remote; of the servers of {name} tells posthaste explain '&{name}'"
+            ),
+            None => "there is no target.remote".to_string(),
+        }),
         (None, [only]) => Ok(only),
         (None, _) => Err(format!("which target.remote? There are: {known}")),
         (Some(name), doors) => doors

@@ -12,7 +12,7 @@ use crate::pool::ConnectionPoolActor;
 use crate::root::guard::Unborn;
 use crate::root::intensity::Intensity;
 use crate::targets::forward::ForwardActor;
-use crate::targets::forward::relay::{Memory, Relay, Server};
+use crate::targets::forward::relay::{Relay, Server};
 use crate::targets::forward::settings::ForwardSettings;
 
 impl RemoteWorld<'_> {
@@ -25,6 +25,7 @@ impl RemoteWorld<'_> {
         settings: &ForwardSettings,
     ) {
         let Some(unborn) = kin.forwarders.get_mut(place).and_then(Option::take) else { return };
+        let Some(servers) = kin.servers.get(place).cloned().flatten() else { return };
         let log = self.start.log.of(name, settings.debug);
         let clock = &self.start.clock;
         let pool = Unborn::<ConnectionPoolActor>::conceive();
@@ -47,7 +48,7 @@ impl RemoteWorld<'_> {
             wire: Arc::clone(self.wire),
             counters: Arc::default(),
             unchunked: Unchunked::default(),
-            memory: Memory::default(),
+            memory: servers,
         };
         let pool_actor = ConnectionPoolActor::new(crate::pool::Deps::new(
             log.clone(),

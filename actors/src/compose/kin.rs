@@ -11,8 +11,10 @@ use crate::exit::{Door, Through};
 use crate::limits::SharedLimits;
 use crate::messages::delivery::Deliver;
 use crate::root::guard::Unborn;
+use crate::servers::SharedServers;
 use crate::targets::dummy::DummyActor;
 use crate::targets::forward::ForwardActor;
+use crate::targets::forward::relay::Server;
 use crate::targets::forward::settings::Auth;
 use crate::targets::queue::QueueActor;
 use crate::targets::queue::notice::Way;
@@ -32,6 +34,8 @@ pub(super) struct Kin {
     pub splitting: Vec<Splitting>,
     pub names: Vec<String>,
     pub limits: Vec<Option<SharedLimits>>,
+    /// Of forwarders.
+    pub servers: Vec<Option<Arc<SharedServers>>>,
     pub doors: Vec<Door>,
     pub vault: Arc<Vault>,
 }
@@ -47,6 +51,7 @@ impl Kin {
             splitting: Vec::new(),
             names: Vec::new(),
             limits: Vec::new(),
+            servers: Vec::new(),
             doors: Vec::new(),
             vault: Arc::new(vault),
         };
@@ -106,6 +111,16 @@ impl Kin {
                 Some(TargetSettings::Forward(settings)) => settings.limits.clone(),
                 Some(TargetSettings::Queue(_) | TargetSettings::Dummy) | None => None,
             });
+            kin.servers.push(match &target.settings {
+                Some(TargetSettings::Forward(settings)) => {
+                    let names = Server::all(&settings.targets).into_iter().map(|s| s.name);
+                    Some(Arc::new(SharedServers::new(&target.name, names.collect())))
+                }
+                Some(
+                    TargetSettings::Queue(_) | TargetSettings::Remote(_) | TargetSettings::Dummy,
+                )
+                | None => None,
+            });
             kin.doors.push(door);
         }
         kin
@@ -123,7 +138,8 @@ impl Kin {
             let deliver = self.deliver.get(i)?.clone()?;
             let splitting = self.splitting.get(i)?.clone();
             let (name, limits) = (self.names.get(i)?.clone(), self.limits.get(i)?.clone());
-            Some(Way { name, deliver, splitting, limits, own: i == place })
+            let servers = self.servers.get(i)?.clone();
+            Some(Way { name, deliver, splitting, limits, servers, own: i == place })
         };
         (0..self.deliver.len()).map(way).collect()
     }

@@ -382,6 +382,7 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
         caches: policies.into_doors(),
         resolver: resolver_wrong,
         targets: kin.targets(),
+        servers: kin.servers.iter().flatten().cloned().collect(),
         actors: root_address.clone().recipient(),
         panic: root_address.clone().recipient(),
         shutdown: root_address.clone().recipient(),

@@ -83,14 +83,15 @@ impl Message for ExplainMessage {
     type Result = Result<Option<Vec<Explanation>>, String>;
 }
 
-/// Admin -> Queue: the same of a destination. `None`: nothing waits for it, and nothing is known.
+/// Admin -> Queue: the same of a destination, and of targets that its mail waits for together with other mail. Empty: nothing waits for it,
+/// and nothing is known.
 #[derive(Clone, Debug)]
 pub struct ExplainDestination {
     pub destination: DestinationKey,
 }
 
 impl Message for ExplainDestination {
-    type Result = Result<Option<Explanation>, String>;
+    type Result = Result<Vec<Explanation>, String>;
 }
 
 /// Admin -> Queue: change the matching batches. It is done to its end also when nobody waits for the answer.

@@ -148,11 +148,14 @@ pub struct Explanation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<EnvelopeId>,
     pub destination: String,
+    /// The domain that was asked for, where its mail waits for a target that has other mail as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
     /// Who waits, of a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
-    /// `delivering`, `awaiting`, `settling`, `held`, `undecided`, `retry`, `suspended`, `target-missing`, `draining`, `dead-site`,
-    /// `own-limit`, `window-full`, `silent-host`, `no-slot`, `turn`, `idle`.
+    /// `delivering`, `awaiting`, `settling`, `held`, `undecided`, `retry`, `suspended`, `route-held`, `target-missing`, `draining`,
+    /// `dead-site`, `own-limit`, `window-full`, `silent-host`, `no-slot`, `turn`, `idle`.
     pub reason: String,
     pub text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,6 +170,45 @@ pub struct Explanation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
     pub site: SiteLine,
+    /// The forwarder that it goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarder: Option<ForwarderLine>,
+}
+
+/// What a `target.smtp` or `target.lmtp` knows of its servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwarderLine {
+    pub target: String,
+    /// Our credentials were refused, and nobody logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<RouteHoldLine>,
+    /// In the order of the configuration.
+    pub servers: Vec<ServerLine>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteHoldLine {
+    /// The first refusal since they were taken last.
+    pub since: String,
+    /// When they are shown again.
+    pub until: String,
+    /// What the server said last.
+    pub why: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerLine {
+    pub server: String,
+    /// `ready`; `resting`, it was down; `silent`, somebody waits for it. All but `ready` are asked after the others.
+    pub standing: String,
+    /// Of a silent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Of a resting one, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A destination as a queue knows it.

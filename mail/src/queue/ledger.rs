@@ -12,6 +12,7 @@ use crate::queue::amendment::{Kept, waits};
 use crate::queue::lease::{Boot, Lease};
 use crate::queue::record::{BatchId, BatchRecord, JournalEntry, RecipientRecord, Standing};
 use crate::queue::schedule::Plan;
+use crate::route::servers::HOLD;
 use crate::time::Timestamp;
 
 /// How long recipients wait whose message may have been taken already: the other side needs time to deliver, and people to notice.
@@ -283,7 +284,12 @@ const POSTPONED_WAIT: Duration = Duration::from_secs(30);
 const UNCONFIGURED_WAIT: Duration = Duration::from_secs(15 * 60);
 
 fn postponed_wait(failure: &Failure) -> Duration {
-    if failure.cause == Cause::TargetUnavailable { UNCONFIGURED_WAIT } else { POSTPONED_WAIT }
+    match failure.cause {
+        Cause::TargetUnavailable => UNCONFIGURED_WAIT,
+        // Nobody logs in before that.
+        Cause::RouteHeld => HOLD,
+        _ => POSTPONED_WAIT,
+    }
 }
 
 impl Settlement {

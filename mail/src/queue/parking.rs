@@ -136,6 +136,14 @@ impl Parking {
         self.wheel.first().map(|(until, _)| *until)
     }
 
+    /// Those of one destination, of all lots: how many, and when the schedule has the first of them.
+    pub fn of(&self, key: &DestinationKey) -> (usize, Option<Timestamp>) {
+        let parked = self.lots.values().flat_map(|waiting| &waiting.parked);
+        let mut of_it = parked.filter(|(_, of)| *of == key).map(|((at, _), _)| *at).peekable();
+        let first = of_it.peek().copied();
+        of_it.fold((0, first), |(count, first), at| (count + 1, first.min(Some(at))))
+    }
+
     /// Until when a lot waits.
     pub fn until(&self, lot: &Lot) -> Option<Timestamp> {
         self.lots.get(lot).map(|waiting| waiting.until)
@@ -193,6 +201,8 @@ mod tests {
         );
         assert!(!parking.park(&b, place(3), key(), wait(4)));
         assert_eq!((parking.len(), parking.wakes()), (2, Some(at(4))));
+        assert_eq!(parking.of(&key()), (2, Some(at(1))));
+        assert_eq!(parking.of(&DestinationKey::Target("other".into())), (0, None));
         parking.remove(&b, place(2));
         parking.remove(&b, place(2));
         assert_eq!((parking.len(), parking.wakes()), (1, Some(at(5))));

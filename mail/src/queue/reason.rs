@@ -7,6 +7,7 @@ use crate::outcome::Failure;
 use crate::queue::record::Hold;
 use crate::queue::site::Death;
 use crate::route::destination::DestinationKey;
+use crate::route::servers;
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,11 @@ pub enum Reason {
     /// The target rests after too many panics.
     Suspended {
         target: String,
+    },
+    /// The servers of the target do not know who we are, and nobody logs in for a while.
+    RouteHeld {
+        target: String,
+        held: servers::Held,
     },
     /// The target it was rerouted to is not in the configuration.
     TargetMissing {
@@ -80,6 +86,7 @@ impl Reason {
             Reason::Undecided => "undecided",
             Reason::Retry { .. } => "retry",
             Reason::Suspended { .. } => "suspended",
+            Reason::RouteHeld { .. } => "route-held",
             Reason::TargetMissing { .. } => "target-missing",
             Reason::Draining => "draining",
             Reason::Dead(_) => "dead-site",
@@ -98,6 +105,7 @@ impl Reason {
             Reason::Held(hold) => Some(hold.since),
             Reason::Retry { last, .. } => last.as_ref().map(|(at, _)| *at),
             Reason::Dead(death) => Some(death.since),
+            Reason::RouteHeld { held, .. } => Some(held.since),
             _ => None,
         }
     }
@@ -106,6 +114,7 @@ impl Reason {
         match self {
             Reason::Retry { due, .. } => Some(*due),
             Reason::Dead(death) => Some(death.until),
+            Reason::RouteHeld { held, .. } => Some(held.until),
             Reason::DestinationLimit { until } | Reason::OtherLimit { until, .. } => Some(*until),
             _ => None,
         }
@@ -131,6 +140,9 @@ impl Reason {
             }
             Reason::Suspended { target } => {
                 format!("target {target} panicked too often and is suspended")
+            }
+            Reason::RouteHeld { target, held } => {
+                format!("target {target} is held, its credentials were refused: {}", held.words())
             }
             Reason::TargetMissing { target } => {
                 format!("target {target}, where it was rerouted to, is not in the configuration")
@@ -173,6 +185,9 @@ impl Reason {
             Reason::TargetMissing { .. } => {
                 Some(format!("posthaste queue reroute TARGET {which} --yes"))
             }
+            Reason::RouteHeld { target, .. } => Some(format!(
+                "`auth` of {target}, or the account at its server; a restart tries at once"
+            )),
             Reason::Suspended { .. } => Some("posthaste ps tells of its last fault".to_string()),
             Reason::Delivering { .. }
             | Reason::Awaiting { .. }
@@ -208,5 +223,11 @@ mod tests {
         let untried = Reason::Retry { attempts: 0, last, due: until };
         assert!(untried.text().contains("no attempt was made"));
         assert_eq!(Reason::Turn.remedy("--id x", &key), None);
+        let why = Failure::new(Cause::RouteHeld, "535 5.7.8 no");
+        let held = servers::Held { since, until, why };
+        let held = Reason::RouteHeld { target: "relay".into(), held };
+        assert_eq!((held.since(), held.until()), (Some(since), Some(until)));
+        assert!(held.text().contains("target relay") && held.text().ends_with("535 5.7.8 no"));
+        assert!(held.remedy("--id x", &key).unwrap().starts_with("`auth` of relay"));
     }
 }

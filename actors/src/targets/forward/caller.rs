@@ -1,7 +1,7 @@
 //! Whoever makes sessions with a server of the configuration: connects, greets, secures, logs in, and has the result judged.
 
 use std::io::ErrorKind::ConnectionRefused;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use slog::{Logger, debug, error, info, warn};
 
@@ -43,6 +43,9 @@ pub struct Caller {
     pub whereabouts: Whereabouts,
     pub clock: Clock,
     pub log: Logger,
+    /// How this attempt logs in, once it was asked. An attempt that may find out whether our credentials are taken again may do so at each
+    /// of the servers.
+    pub login: OnceLock<Result<Option<Login>, Failure>>,
 }
 
 impl Caller {
@@ -52,7 +55,7 @@ impl Caller {
 
     /// A session, or why there is none.
     pub async fn reach(&self, place: usize, server: &Server, way: &Way) -> Result<Live, Failure> {
-        let login = self.login()?;
+        let login = self.login.get_or_init(|| self.find_login()).clone()?;
         let requirement = self.requirement(server);
         let starttls = match (&server.endpoint, self.relay.security.attempt_starttls) {
             (Endpoint::Tls { .. }, _) => StartTls::AtOnce,
@@ -85,7 +88,7 @@ impl Caller {
     }
 
     /// How to log in, if we are to and may.
-    fn login(&self) -> Result<Option<Login>, Failure> {
+    fn find_login(&self) -> Result<Option<Login>, Failure> {
         match &self.relay.auth {
             Auth::Off => Ok(None),
             Auth::Forward => match &self.client {
@@ -95,14 +98,15 @@ impl Caller {
                     Err(Failure::new(Cause::CredentialsMissing, text))
                 }
             },
-            Auth::As(login) => match self.relay.memory.servers().held(self.clock.now()) {
-                Some(until) => {
-                    let until = until.rfc3339();
-                    let text =
-                        format!("our credentials were refused, they are shown again at {until}");
+            Auth::As(login) => match self.relay.memory.known().may_log_in(self.clock.now()) {
+                Ok(()) => Ok(Some(login.clone())),
+                Err(held) => {
+                    let (until, words) = (held.until.rfc3339(), held.words());
+                    let text = format!(
+                        "our credentials were refused, they are shown again at {until} ({words})"
+                    );
                     Err(Failure::new(Cause::RouteHeld, text))
                 }
-                None => Ok(Some(login.clone())),
             },
         }
     }
@@ -141,7 +145,7 @@ impl Caller {
         self.whereabouts.at(Phase::In(Stage::Connect), &server.name, Some(address));
         let connection = self.connection(way, recording).await.inspect_err(|failure| {
             if failure.cause == Cause::Unreachable {
-                relay.memory.servers().failed(place, self.clock.now());
+                relay.memory.known().failed(place, self.clock.now(), &failure.text);
             }
         })?;
         let localhost = Domain::parse("localhost").ok();
@@ -166,14 +170,16 @@ impl Caller {
             whereabouts: Some(self.whereabouts.clone()),
         };
         let session = Session::open(connection, how).await.inspect_err(|failure| {
-            let mut servers = relay.memory.servers();
+            let mut servers = relay.memory.known();
             match failure.cause {
                 Cause::HandshakeFailed => relay.counters.handshakes_failed.add_one(),
-                Cause::TimedOut(Stage::Greeting) => servers.failed(place, self.clock.now()),
+                Cause::TimedOut(Stage::Greeting) => {
+                    servers.failed(place, self.clock.now(), &failure.text);
+                }
                 _ => servers.answered(place),
             }
         })?;
-        relay.memory.servers().answered(place);
+        relay.memory.known().answered(place);
         let tls = session.tls();
         let facts = SessionFacts {
             tls_version: tls.map(|t| t.version.clone()),
@@ -266,17 +272,19 @@ impl Caller {
             Err(failure) => Err(failure),
         };
         let Err(failure) = said else {
-            self.relay.memory.servers().known();
+            if self.relay.auth != Auth::Forward {
+                self.relay.memory.known().known();
+            }
             return Ok(live);
         };
         // What a client says of itself is no mistake of ours.
         if failure.cause == Cause::CredentialsRefused && self.relay.auth != Auth::Forward {
-            self.relay.memory.servers().hold(self.clock.now());
             error!(self.log, "server refuses our credentials, they are shown again in five minutes";
                 "server" => &live.remote.host, "text" => &failure.text);
             // An operator's mistake is not the sender's: however long it lasts, no mail comes back for it.
-            let held = Failure { cause: Cause::RouteHeld, ..failure };
-            return Err(part(live, held));
+            let held = part(live, Failure { cause: Cause::RouteHeld, ..failure });
+            self.relay.memory.known().hold(self.clock.now(), held.clone());
+            return Err(held);
         }
         Err(part(live, failure))
     }

@@ -8,7 +8,7 @@ pub mod ports;
 pub mod relay;
 pub mod settings;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use slog::{Logger, warn};
@@ -107,6 +107,7 @@ impl Handler<Begin> for ForwardActor {
             whereabouts: Whereabouts::default(),
             clock: self.deps.clock.clone(),
             log: log.clone(),
+            login: OnceLock::new(),
         };
         let (orders, coming) = mpsc::channel(1);
         let work = passage::run(caller, Arc::new(envelope), coming);

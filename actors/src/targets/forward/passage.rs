@@ -149,7 +149,7 @@ impl Crossing {
         let caller = &self.caller;
         let relay = &caller.relay;
         let now = caller.clock.now();
-        let rests = |place: &usize| relay.memory.servers().rests(*place, now);
+        let rests = |place: &usize| relay.memory.known().rests(*place, now);
         let (resting, fresh): (Vec<usize>, Vec<usize>) = (0..relay.servers.len()).partition(rests);
         let mut troubles = Vec::new();
         for place in fresh.into_iter().chain(resting) {

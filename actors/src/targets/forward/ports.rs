@@ -1,6 +1,6 @@
 //! The world as one attempt of a forwarder sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use slog::{Logger, info};
 
@@ -56,6 +56,7 @@ impl RelayPorts {
             whereabouts: work.whereabouts.clone(),
             clock: clock.clone(),
             log: log.clone(),
+            login: OnceLock::new(),
         };
         let carriage = Carriage::new(work, key, clock, log);
         RelayPorts { caller, carriage }
@@ -115,7 +116,7 @@ impl ForwardPorts for RelayPorts {
     }
 
     fn rests(&self, place: usize) -> bool {
-        self.caller.relay.memory.servers().rests(place, self.caller.clock.now())
+        self.caller.relay.memory.known().rests(place, self.caller.clock.now())
     }
 
     async fn ways(&mut self, place: usize) -> Result<Vec<Way>, Failure> {

@@ -1,7 +1,7 @@
 //! What all attempts of one target share: where its servers are, how they are spoken to, and what is known of them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient as Address;
@@ -15,13 +15,13 @@ use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::outcome::{Cause, Failure, Remote};
 use posthaste_mail::policy::requirement::{Demand, Offer, Requirement, Tls};
 use posthaste_mail::route::addresses::addresses_of;
-use posthaste_mail::route::servers::Servers;
 use posthaste_mail::wire::client::opening::Dialect;
 
 use crate::carriage::Outfit;
 use crate::carriage::counters::Counters;
 use crate::carriage::unchunked::Unchunked;
 use crate::messages::pool::{CheckIn, CheckOut};
+use crate::servers::SharedServers;
 use crate::targets::forward::settings::{Auth, Security};
 use crate::vault::Vault;
 use crate::wire::Wire;
@@ -49,7 +49,7 @@ pub struct Relay {
     pub wire: Arc<Wire>,
     pub counters: Arc<Counters>,
     pub unchunked: Unchunked,
-    pub memory: Memory,
+    pub memory: Arc<SharedServers>,
 }
 
 /// A server of the configuration.
@@ -163,35 +163,6 @@ impl Relay {
                 Err(failure.at(Remote { host: server.name.clone(), address: None }))
             }
         }
-    }
-}
-
-/// What is known of the servers (`posthaste_mail::route::servers`), shared by the attempts.
-#[derive(Debug, Default)]
-pub struct Memory(Mutex<Servers>);
-
-impl Memory {
-    // A poisoned lock is used on: the memory changes by single steps that do not panic.
-    pub fn servers(&self) -> MutexGuard<'_, Servers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A dial that is under way; it ends with this.
-pub struct Dialling<'a> {
-    memory: &'a Memory,
-    number: u64,
-}
-
-impl Memory {
-    pub fn begin(&self, place: usize, now: posthaste_mail::time::Timestamp) -> Dialling<'_> {
-        Dialling { memory: self, number: self.servers().begin(place, now) }
-    }
-}
-
-impl Drop for Dialling<'_> {
-    fn drop(&mut self) {
-        self.memory.servers().end(self.number);
     }
 }
 

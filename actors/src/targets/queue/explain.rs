@@ -7,6 +7,7 @@ use actix::{ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::spool::{Spool, SpoolError, Stored};
+use posthaste_mail::address::Mailbox;
 use posthaste_mail::admin::answer::{Explanation, SiteLine};
 use posthaste_mail::admin::request::Filter;
 use posthaste_mail::envelope::Route;
@@ -16,6 +17,7 @@ use posthaste_mail::route::destination::DestinationKey;
 use posthaste_mail::time::Timestamp;
 
 use crate::messages::admin::{ExplainDestination, ExplainMessage};
+use crate::servers::SharedServers;
 use crate::targets::queue::QueueActor;
 use crate::targets::queue::flight::route_of;
 use crate::targets::queue::operator::{Found, page};
@@ -39,25 +41,31 @@ impl Handler<ExplainMessage> for QueueActor {
 }
 
 impl Handler<ExplainDestination> for QueueActor {
-    type Result = ResponseActFuture<Self, Result<Option<Explanation>, String>>;
+    type Result = ResponseActFuture<Self, Result<Vec<Explanation>, String>>;
 
     fn handle(&mut self, message: ExplainDestination, _: &mut Context<Self>) -> Self::Result {
         let ExplainDestination { destination } = message;
         let (spool, clock) = (Arc::clone(&self.deps.spool), self.deps.clock.clone());
-        let filter = Filter { domain: Some(destination.to_string()), ..Filter::default() };
-        let read = self.deps.runtime.spawn_blocking(move || Stock::count(&*spool, &filter, &clock));
+        let wanted = destination.clone();
+        let read = self.deps.runtime.spawn_blocking(move || Stocks::count(&*spool, wanted, &clock));
         let read = async move {
             let read = read.await.map_err(|e| e.to_string())?;
             read.map_err(|e: SpoolError| e.to_string())
         };
         Box::pin(
             read.into_actor(self)
-                .map(move |stock, queue, _| Ok(queue.explain_destination(&destination, &stock?))),
+                .map(move |stocks, queue, _| Ok(queue.explain_stocks(&destination, &stocks?))),
         )
     }
 }
 
-/// What is on disk for one destination.
+/// What is on disk for one destination, and for targets that have mail for it among other mail.
+struct Stocks {
+    of_it: Stock,
+    behind: Vec<(DestinationKey, Stock)>,
+}
+
+/// What is on disk under one key.
 #[derive(Default)]
 struct Stock {
     waiting: u64,
@@ -72,25 +80,55 @@ struct Stock {
 /// For counting what waits: an operator wants an answer now.
 const LONGEST_COUNT: Duration = Duration::from_secs(3);
 
-impl Stock {
-    fn count(spool: &dyn Spool, filter: &Filter, clock: &Clock) -> Result<Stock, SpoolError> {
-        let (mut stock, mut after, begun) = (Stock::default(), None, clock.now());
+impl Stocks {
+    fn count(
+        spool: &dyn Spool,
+        wanted: DestinationKey,
+        clock: &Clock,
+    ) -> Result<Stocks, SpoolError> {
+        let mut stocks = Stocks { of_it: Stock::default(), behind: Vec::new() };
+        let (mut after, begun) = (None, clock.now());
         loop {
-            let found = page(spool, filter, after, clock.now())?;
+            let found = page(spool, &Filter::default(), after, clock.now())?;
             for line in found.lines {
-                stock.add(line);
+                stocks.add(line, &wanted);
             }
             match found.next {
-                None => return Ok(stock),
+                None => return Ok(stocks),
                 Some(_) if clock.now().since(begun) > LONGEST_COUNT => {
-                    stock.more = true;
-                    return Ok(stock);
+                    stocks.of_it.more = true;
+                    stocks.behind.iter_mut().for_each(|(_, stock)| stock.more = true);
+                    return Ok(stocks);
                 }
                 Some(next) => after = Some(next),
             }
         }
     }
 
+    fn add(&mut self, found: Found, wanted: &DestinationKey) {
+        let key = found.record.destination.clone();
+        if key == *wanted {
+            return self.of_it.add(found);
+        }
+        // Who has its mail together names no domain.
+        let is_of_it = |recipient: &String| {
+            Mailbox::parse(recipient).is_ok_and(|to| DestinationKey::of_host(&to) == *wanted)
+        };
+        if !matches!(key, DestinationKey::Target(_)) || !found.recipients.iter().any(is_of_it) {
+            return;
+        }
+        match self.behind.iter_mut().find(|(behind, _)| *behind == key) {
+            Some((_, stock)) => stock.add(found),
+            None => {
+                let mut stock = Stock::default();
+                stock.add(found);
+                self.behind.push((key, stock));
+            }
+        }
+    }
+}
+
+impl Stock {
     fn add(&mut self, found: Found) {
         self.waiting += 1;
         if let Some(hold) = &found.record.hold {
@@ -117,22 +155,48 @@ impl QueueActor {
                 stored.recipients.iter().filter(|(b, _, r)| b == index && r.standing.is_waiting());
             let recipients = of_batch.map(|(.., r)| r.recipient.address.to_string());
             let which = format!("--id {}", envelope.id);
+            let told = self.explanation(&reason, &which, &record.destination, now);
+            // Whatever is near of the schedule, it waits itself.
+            let waits = match reason {
+                Reason::Delivering { .. } | Reason::Awaiting { .. } | Reason::Settling => 0,
+                _ => 1,
+            };
+            let held = u64::from(matches!(reason, Reason::Held(_)));
+            let site = SiteLine { waiting: told.site.waiting.max(waits), held, ..told.site };
             Explanation {
                 id: Some(envelope.id),
                 recipients: recipients.collect(),
                 attempts: Some(record.attempts),
                 last_failure: record.last_failure.as_ref().map(ToString::to_string),
-                ..self.explanation(&reason, &which, &record.destination, now)
+                site,
+                forwarder: self.servers(self.target_of(&route)).map(|servers| servers.line(now)),
+                ..told
             }
         };
         stored.batches.iter().map(explain).collect()
+    }
+
+    fn explain_stocks(&self, wanted: &DestinationKey, stocks: &Stocks) -> Vec<Explanation> {
+        let of_it = self.explain_destination(wanted, &stocks.of_it);
+        let behind = stocks.behind.iter().filter_map(|(key, stock)| {
+            let told = self.explain_destination(key, stock)?;
+            Some(Explanation { domain: Some(wanted.to_string()), ..told })
+        });
+        of_it.into_iter().chain(behind).collect()
     }
 
     /// `None`: nothing waits for it here, and nothing is known of it.
     fn explain_destination(&self, key: &DestinationKey, stock: &Stock) -> Option<Explanation> {
         let now = self.deps.clock.now();
         let site = self.state.agenda.site(key, now);
-        if stock.waiting == 0 && !stock.more && !site.known {
+        let servers = match key {
+            DestinationKey::Target(target) => self.servers(target),
+            _ => None,
+        };
+        // Another queue's forwarder is that one's to tell of.
+        let is_own =
+            servers.is_some() && *key == DestinationKey::Target(self.deps.target_name.clone());
+        if stock.waiting == 0 && !stock.more && !site.known && !is_own {
             return None;
         }
         let in_the_way = self.state.agenda.obstacle(key, now);
@@ -148,7 +212,12 @@ impl QueueActor {
             }
             (_, None, Some(hold)) => Reason::Held(hold.clone()),
             (Some(reason), None, None) => reason,
-            (None, None, None) => Reason::Idle,
+            (None, None, None) => match key {
+                DestinationKey::Target(target) => {
+                    self.route_held(target, now).unwrap_or(Reason::Idle)
+                }
+                _ => Reason::Idle,
+            },
         };
         let told = self.explanation(&reason, &format!("--domain {key}"), key, now);
         let site = SiteLine {
@@ -158,7 +227,27 @@ impl QueueActor {
             next_due: stock.first.as_ref().map(|(_, record, _)| record.due.rfc3339()),
             ..told.site
         };
-        Some(Explanation { site, ..told })
+        let forwarder = servers.map(|servers| servers.line(now));
+        Some(Explanation { site, forwarder, ..told })
+    }
+
+    /// Where a batch goes.
+    fn target_of<'a>(&'a self, route: &'a Route) -> &'a str {
+        match route {
+            Route::Target => &self.deps.target_name,
+            Route::Bounce { target } | Route::Rerouted { target } => target,
+        }
+    }
+
+    /// Of this target, if it is a forwarder.
+    fn servers(&self, target: &str) -> Option<&SharedServers> {
+        let way = self.deps.exits.iter().find(|way| way.name == target)?;
+        way.servers.as_deref()
+    }
+
+    fn route_held(&self, target: &str, now: Timestamp) -> Option<Reason> {
+        let held = self.servers(target)?.held(now)?;
+        Some(Reason::RouteHeld { target: target.to_string(), held })
     }
 
     fn reason(
@@ -185,12 +274,13 @@ impl QueueActor {
         if let Some(hold) = &record.hold {
             return Reason::Held(hold.clone());
         }
-        let target = match route {
-            Route::Target => &self.deps.target_name,
-            Route::Bounce { target } | Route::Rerouted { target } => target,
-        };
+        let target = self.target_of(route);
         if *route != Route::Target && self.deps.exits.iter().all(|way| way.name != *target) {
-            return Reason::TargetMissing { target: target.clone() };
+            return Reason::TargetMissing { target: target.to_string() };
+        }
+        // What was found out by others of its target holds for it, too.
+        if let Some(held) = self.route_held(target, now) {
+            return held;
         }
         if record.due > now {
             let last = record.last_failure.clone();
@@ -248,6 +338,8 @@ impl QueueActor {
                 more_on_disk: queued.more,
                 next_due: queued.next.map(Timestamp::rfc3339),
             },
+            domain: None,
+            forwarder: None,
         }
     }
 }

@@ -21,6 +21,7 @@ use posthaste_mail::time::Timestamp;
 
 use crate::limits::SharedLimits;
 use crate::messages::delivery::Deliver;
+use crate::servers::SharedServers;
 use crate::targets::queue::accept::split;
 use crate::targets::queue::settings::Bounce;
 
@@ -32,6 +33,8 @@ pub struct Way {
     pub splitting: Splitting,
     /// `limits` of this target.
     pub limits: Option<SharedLimits>,
+    /// Of a forwarder.
+    pub servers: Option<Arc<SharedServers>>,
     /// The pipeline leads back to this very queue.
     pub own: bool,
 }

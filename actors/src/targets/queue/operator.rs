@@ -146,7 +146,7 @@ pub(super) struct Found {
     pub batch: BatchId,
     pub record: BatchRecord,
     pub route: Route,
-    recipients: Vec<String>,
+    pub recipients: Vec<String>,
     from: String,
     size: u64,
     arrived: Timestamp,

@@ -28,6 +28,7 @@ fn deps(spool: Arc<dyn Spool>, target: Address<Deliver>, others: &Recorded) -> D
         splitting: Splitting::Whole("relay".to_string()),
         own: false,
         limits: None,
+        servers: None,
     };
     Deps {
         name: "queue".to_string(),

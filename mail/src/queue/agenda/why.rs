@@ -8,7 +8,7 @@ use crate::queue::sites::{Gate, View};
 use crate::route::destination::DestinationKey;
 use crate::time::Timestamp;
 
-/// What waits for one destination, as far as it is in memory.
+/// What waits for one destination, as far as it is in memory, also for limits of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queued {
     pub waiting: usize,
@@ -47,11 +47,15 @@ impl Agenda {
     }
 
     pub fn queued(&self, key: &DestinationKey) -> Queued {
-        let Some(line) = self.lines.find(key) else { return Queued::default() };
+        let (parked, first_parked) = self.parking.of(key);
+        let Some(line) = self.lines.find(key) else {
+            return Queued { waiting: parked, more: false, next: first_parked };
+        };
+        let first = self.lines.first(line).map(|(at, _)| at);
         Queued {
-            waiting: self.lines.length(line),
+            waiting: self.lines.length(line) + parked,
             more: self.lines.rest(line) != Rest::Nothing,
-            next: self.lines.first(line).map(|(at, _)| at),
+            next: first.into_iter().chain(first_parked).min(),
         }
     }
 

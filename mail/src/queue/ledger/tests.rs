@@ -166,6 +166,17 @@ fn waiting_for_ourselves_is_not_an_attempt() {
 }
 
 #[test]
+fn a_held_route_is_no_attempt_and_is_not_looked_at_before_its_time() {
+    let plan = Plan { max_tries: 1, ..Plan::default() };
+    let held = Outcome::Postponed(Failure::new(Cause::RouteHeld, "535 no"));
+    let settlement = Run { plan, outcomes: vec![(0, held)], ..Run::default() }.settle();
+    let batch = settlement.batch.unwrap();
+    assert_eq!(batch.attempts, 0);
+    let wait = batch.due.since(NOW);
+    assert!(wait >= HOLD && wait < HOLD + Duration::from_secs(60), "{wait:?}");
+}
+
+#[test]
 fn the_journal_outranks_the_report() {
     let journal = vec![(0, JournalEntry::DotSent), (0, JournalEntry::Settled(ok()))];
     let settlement = Run { journal, outcomes: vec![(0, soft())], ..Run::default() }.settle();
