@@ -29,11 +29,12 @@ fn the_next_server_is_asked_while_nobody_has_answered() {
     let closed = saying(&area, Moment::Greeting, "554 5.3.2 no mail here");
     let stern = saying(&area, Moment::Ehlo, "554 5.7.1 not you");
     let grey = saying(&area, Moment::Mail, "451 4.7.1 greylisted");
+    let greyer = saying(&area, Moment::Mail, "452 4.3.1 no room");
     let picky = saying(&area, Moment::Mail, "550 5.7.1 not from you");
     let lost = saying(&area, Moment::Rcpt, "550 5.1.1 nobody");
     let late = saying(&area, Moment::Rcpt, "450 4.2.1 come back");
-    let [full, closed, stern, grey, picky, lost, late] =
-        [&full, &closed, &stern, &grey, &picky, &lost, &late].map(Sink::address);
+    let [full, closed, stern, grey, greyer, picky, lost, late] =
+        [&full, &closed, &stern, &grey, &greyer, &picky, &lost, &late].map(Sink::address);
     let end = good.address();
     let absent = area.file("absent.sock");
     let rows = [
@@ -42,6 +43,7 @@ fn the_next_server_is_asked_while_nobody_has_answered() {
         ("closed", vec![closed, end], "delivered"),
         ("stern", vec![stern, end], "delivered"),
         ("grey", vec![grey, end], "delivered"),
+        ("greyer", vec![grey, greyer, end], "delivered"),
         ("long", vec![dead, full, closed, grey, end], "delivered"),
         // An answer about the mail is an answer.
         ("picky", vec![picky, end], "failed 5.7.1"),
@@ -81,6 +83,20 @@ fn where_all_are_down_each_is_told_of() {
     }
     assert_eq!(forwarding.daemon.queued().len(), 1);
     assert_eq!(forwarding.home.count(), 0);
+    // So does who asks for the domain of what waits behind it.
+    let told = forwarding.explained("elsewhere.test").remove(0);
+    assert_eq!((&told["reason"], &told["destination"]), (&"retry".into(), &"&to-down".into()));
+    let servers = told["forwarder"]["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 3, "{told}");
+    for server in servers {
+        assert_eq!(server["standing"], "resting", "{told}");
+        assert!(server["until"].is_string() && server["why"].is_string(), "{told}");
+    }
+    let text = forwarding.daemon.said(&["explain", "elsewhere.test"]);
+    assert!(
+        text.starts_with("elsewhere.test by &to-down") && text.contains("resting until"),
+        "{text}"
+    );
 }
 
 #[test]

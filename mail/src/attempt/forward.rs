@@ -20,6 +20,11 @@ use crate::wire::client::opening::Dialect;
 
 /// Addresses of one server that are dialled in an attempt.
 const MOST_ADDRESSES: usize = 5;
+/// Servers that are offered the message in an attempt. All that are configured, within reason: their order is the same in every attempt,
+/// so one that is never reached never has any mail.
+const MOST_SESSIONS: usize = 10;
+/// An idle session that breaks, or another way to send the content, takes one.
+const FEWEST_SESSIONS: usize = 2;
 
 /// What this attempt may ask of the world besides. Servers are known by their place in the configuration.
 pub trait ForwardPorts: Delivery {
@@ -56,7 +61,8 @@ pub async fn forward<P: ForwardPorts>(job: &Job, dialect: Dialect, ports: &mut P
         // RFC 2033 §1: what a LMTP server takes it has delivered.
         Dialect::Lmtp => Reach::Mailbox,
     };
-    let mut run = Run::new(job, View { elsewhere, reach });
+    let sessions = ports.servers().clamp(FEWEST_SESSIONS, MOST_SESSIONS);
+    let mut run = Run::new(job, View { elsewhere, reach, sessions });
     if let Some(failure) = refusal(job) {
         run.end_all(failure, ports).await;
         return;

@@ -19,8 +19,10 @@ use crate::route::destination::DestinationKey;
 
 pub use crate::attempt::run::Job;
 
+/// Sessions in which recipients are offered, in one attempt.
+const MOST_SESSIONS: usize = 2;
 /// A mail exchanger brings the message to the next server, for all we know.
-const VIEW: View = View { elsewhere, reach: Reach::Server };
+const VIEW: View = View { elsewhere, reach: Reach::Server, sessions: MOST_SESSIONS };
 /// Addresses dialled in one attempt (Postfix `smtp_mx_address_limit` has the same number).
 pub(super) const MOST_ADDRESSES: usize = 5;
 /// RFC 5321 §6.3: a message with more trace fields is in a loop.

@@ -9,9 +9,6 @@ use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFact
 use crate::route::destination::DestinationKey;
 use crate::wire::client::transaction::{Fate, Standing};
 
-/// Sessions in which recipients are offered, in one attempt.
-const MOST_SESSIONS: usize = 2;
-
 /// What to deliver.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -29,6 +26,8 @@ pub(super) struct View {
     pub elsewhere: fn(&Failure, bool) -> Elsewhere,
     /// How far a server that takes a message brings it.
     pub reach: Reach,
+    /// Sessions in which recipients are offered, in one attempt.
+    pub sessions: usize,
 }
 
 /// A recipient, or several with the same address, without a final outcome.
@@ -73,7 +72,7 @@ impl Run {
 
     /// May there be another session?
     pub fn has_room(&self) -> bool {
-        self.sessions < MOST_SESSIONS
+        self.sessions < self.view.sessions
     }
 
     /// The host has answered already: it is not asked again.

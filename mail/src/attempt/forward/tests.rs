@@ -331,6 +331,17 @@ fn whoever_wants_no_message_now_is_left_for_the_next() {
 }
 
 #[test]
+fn all_servers_are_asked_while_none_wants_the_message_now() {
+    let say = |place: usize, _| if place < 3 { refused(Stage::Mail, 451) } else { taken() };
+    let end = Scenario { servers: 4, say: Box::new(say), ..Scenario::default() }.run();
+    assert_eq!((end.words(), end.dialled.len()), (vec!["delivered".to_string()], 4));
+    // Within reason.
+    let say = |_, _| refused(Stage::Mail, 451);
+    let end = Scenario { servers: 30, say: Box::new(say), ..Scenario::default() }.run();
+    assert_eq!((end.words(), end.dialled.len()), (vec!["deferred 451".to_string()], 10));
+}
+
+#[test]
 fn an_idle_session_comes_first_and_its_end_says_nothing_of_the_server() {
     let end = Scenario { idle: Some(0), ..Scenario::default() }.run();
     assert_eq!((end.words(), end.dialled.len()), (vec!["delivered".to_string()], 0));
