@@ -97,6 +97,16 @@ fn where_all_are_down_each_is_told_of() {
         text.starts_with("elsewhere.test by &to-down") && text.contains("resting until"),
         "{text}"
     );
+    assert_eq!(told["remedy"], "posthaste queue retry --domain '&to-down'");
+    // Exchangers of the domain are no affair of it.
+    for words in
+        [vec!["probe", "elsewhere.test"], vec!["probe", "elsewhere.test", "--target", "to-down"]]
+    {
+        let refused = forwarding.daemon.cli(&words);
+        assert_eq!(refused.status.code(), Some(1), "{words:?}");
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(text.contains("posthaste explain"), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `probe`: the findings of a target, passed on as they come.
 
 use std::io;
-use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -14,7 +13,6 @@ use crate::admin::connection::{Fault, Line};
 use crate::admin::method::{Answer, params};
 use crate::admin::{Desk, RemoteDoor};
 use crate::messages::admin::Examine;
-use crate::servers::SharedServers;
 
 pub(super) async fn probe(line: &mut Line, request: &Request, desk: &Desk) -> io::Result<Answer> {
     let (door, destination) = match wanted(request, desk) {
@@ -57,19 +55,16 @@ fn wanted<'a>(
     };
     let names: Vec<&str> = desk.remotes.iter().map(|door| door.name.as_str()).collect();
     let known = names.join(", ");
-    let is = |servers: &&Arc<SharedServers>| target.as_ref().is_none_or(|t| servers.target() == t);
-    let forwarder = desk.servers.iter().find(is).map(|servers| servers.target());
+    let is_forwarder = |name: &String| desk.servers.iter().any(|servers| servers.target() == name);
     let door = match (&target, &desk.remotes[..]) {
         // Its servers are no affair of the domain.
-        (Some(name), _) if forwarder.is_some() => Err(format!(
+        (Some(name), _) if is_forwarder(name) => Err(format!(
             "{name} is no target.remote, its servers are those of the configuration: posthaste explain '&{name}'"
         )),
-        (_, []) => Err(match forwarder {
-            Some(name) => format!(
-                "there is no target.remote; of the servers of {name} tells posthaste explain '&{name}'"
-            ),
-            None => "there is no target.remote".to_string(),
-        }),
+        (_, []) if !desk.servers.is_empty() => Err(format!(
+            "there is no target.remote; posthaste explain {domain} tells of mail that waits for a forwarder"
+        )),
+        (_, []) => Err("there is no target.remote".to_string()),
         (None, [only]) => Ok(only),
         (None, _) => Err(format!("which target.remote? There are: {known}")),
         (Some(name), doors) => doors

@@ -219,7 +219,12 @@ impl QueueActor {
                 _ => Reason::Idle,
             },
         };
-        let told = self.explanation(&reason, &format!("--domain {key}"), key, now);
+        let which = match key {
+            // As a shell has to read it.
+            DestinationKey::Target(_) | DestinationKey::Literal(_) => format!("--domain '{key}'"),
+            DestinationKey::Domain(_) | DestinationKey::Unqualified => format!("--domain {key}"),
+        };
+        let told = self.explanation(&reason, &which, key, now);
         let site = SiteLine {
             waiting: stock.waiting,
             held: stock.held,
