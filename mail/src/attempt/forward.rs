@@ -104,10 +104,6 @@ fn refusal(job: &Job) -> Option<Failure> {
 /// The servers of a target stand in for each other while nobody has answered. An answer about a recipient would be the same everywhere.
 fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
     match failure.cause {
-        // An idle session that the server was about to end says nothing about the server.
-        Cause::Refused(Stage::Mail | Stage::Rcpt) if failure.code == 421 && reused => {
-            Elsewhere::NextAddress
-        }
         Cause::Refused(Stage::Rcpt) if failure.code != 421 => Elsewhere::Nowhere,
         _ => verdict::elsewhere(failure, reused),
     }

@@ -2,7 +2,7 @@
 
 use crate::attempt::addressee::{Addressee, addressees};
 use crate::attempt::ports::{Delivery, Peer, Rest, Transacted};
-use crate::attempt::verdict::{Elsewhere, Said, for_want_of_tls, is_lack};
+use crate::attempt::verdict::{Elsewhere, Said, ends_idle, for_want_of_tls, is_lack};
 use crate::attempt::walk::{End, Next, OtherFamily};
 use crate::envelope::{Envelope, Recipient};
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
@@ -96,7 +96,7 @@ impl Run {
             self.pending.iter().map(|pending| pending.addressee.clone()).collect();
         let first = offered.len();
         let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
-        let mut again = false;
+        let (mut again, mut turned_away) = (false, false);
         while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
             let rest = offered.split_off(offered.len().min(session.room().max(1)));
             let done = ports.transact(&mut session, &offered).await;
@@ -105,6 +105,7 @@ impl Run {
             next = sorted.next;
             counts |= sorted.counts;
             again |= sorted.plainly;
+            turned_away = sorted.turned_away;
             // A server that takes nobody and asks for another transaction would be asked for ever.
             let progress = sorted.again.len() < offered.len();
             offered.retain(|addressee| sorted.again.contains(&addressee.index()));
@@ -117,7 +118,10 @@ impl Run {
         }
         self.sessions += usize::from(counts);
         again |= standing == Standing::Good && !offered.is_empty() && offered.len() < first;
-        ports.release(session, standing).await;
+        // RFC 9422 §4.1 and our own limit: one that may carry nothing more is not kept for others.
+        let used_up = session.transactions_left() == 0;
+        let leaves = if turned_away || used_up { Standing::Parting } else { Standing::Good };
+        ports.release(session, standing.max(leaves)).await;
         if again { End::Again } else { End::Over(next) }
     }
 
@@ -149,8 +153,15 @@ impl Run {
         let plainly = done.misunderstood && !self.misunderstood;
         self.misunderstood |= done.misunderstood;
         let mut ended = Vec::new();
-        let mut sorted =
-            Sorted { again: Vec::new(), next: Next::Address, plainly, counts: false, broken: None };
+        let turned_away = is_turned_away(&done.fates);
+        let mut sorted = Sorted {
+            again: Vec::new(),
+            next: Next::Address,
+            plainly,
+            counts: false,
+            turned_away,
+            broken: None,
+        };
         for (index, fate) in done.fates {
             match fate {
                 Fate::Taken(reply) => {
@@ -173,7 +184,8 @@ impl Run {
                     sorted.again.push(index);
                 }
                 Fate::Refused(failure) => {
-                    let by_reply = matches!(failure.cause, Cause::Refused(_));
+                    let by_reply = matches!(failure.cause, Cause::Refused(_))
+                        && !ends_idle(&failure, session.is_reused());
                     let failure = for_want_of_tls(failure, &facts).at(remote.clone());
                     sorted.counts |= by_reply || !(is_lack(failure.cause) || session.is_reused());
                     sorted.broken.get_or_insert_with(|| failure.clone());
@@ -273,7 +285,23 @@ struct Sorted {
     plainly: bool,
     /// Somebody was offered to the server, or it failed at once: one of the sessions of the attempt.
     counts: bool,
+    /// Nothing came of it for now, and this may be said of the session.
+    turned_away: bool,
     broken: Option<Failure>,
+}
+
+/// Refused for a while, whoever it was for. Some servers mean the session: Postfix' postscreen says 450 to every recipient of a client's
+/// first one and wants to see another, and others count the messages of a session. Kept, it would turn away all that came after, where
+/// greylisting pays a dial at most. Other messages than those that were refused may have gone before.
+fn is_turned_away(fates: &[(u32, Fate)]) -> bool {
+    let for_now = |fate: &Fate| match fate {
+        Fate::Refused(failure) => {
+            matches!(failure.cause, Cause::Refused(_)) && failure.class() == Class::Temporary
+        }
+        Fate::Taken(_) | Fate::AnotherTransaction(_) => false,
+    };
+    let is_taken = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Taken(_));
+    fates.iter().any(|(_, fate)| for_now(fate)) && !fates.iter().any(is_taken)
 }
 
 /// A refusal for policy before any recipient was named: the reputation of our address may be meant, and the other family has another.

@@ -101,6 +101,10 @@ pub enum Elsewhere {
 pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
     let temporary = failure.class() == Class::Temporary;
     match failure.cause {
+        // An idle session that the server was about to end says nothing about the server: the message gets one of its own.
+        Cause::Refused(Stage::Mail | Stage::Rcpt) if ends_idle(failure, reused) => {
+            Elsewhere::NextAddress
+        }
         // Refused for a while, before the content went out.
         Cause::Refused(Stage::Mail | Stage::Rcpt) if temporary => Elsewhere::NextHost,
         // Another host may have TLS that works.
@@ -124,6 +128,11 @@ pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
         _ if is_lack(failure.cause) => Elsewhere::NextHost,
         _ => Elsewhere::Nowhere,
     }
+}
+
+/// RFC 5321 §3.8: the server ends the session, and this one has been idle, or has carried all that the server wants to have in one.
+pub fn ends_idle(failure: &Failure, reused: bool) -> bool {
+    reused && failure.code == 421
 }
 
 /// The server lacks what the message needs, and was not asked.

@@ -501,12 +501,56 @@ fn the_rest_of_a_full_transaction_goes_in_the_next() {
 
 #[test]
 fn a_dead_idle_session_costs_nothing() {
-    let gone: Box<dyn Fn(u32) -> Fate + Send> =
-        Box::new(|_| Fate::Refused(Failure::new(Cause::Lost(Stage::Mail), "closed")));
-    let world = World { idle: true, fates: VecDeque::from([gone]), ..World::default() }.run();
-    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1)]));
+    let closed = || Fate::Refused(Failure::new(Cause::Lost(Stage::Mail), "closed"));
+    // RFC 5321 §3.8, and the word of those who count the messages of a session.
+    for said in [closed(), refused(Stage::Mail, 421), refused(Stage::Rcpt, 421)] {
+        let gone: Box<dyn Fn(u32) -> Fate + Send> = Box::new(move |_| said.clone());
+        let world = World { idle: true, fates: VecDeque::from([gone]), ..World::default() }.run();
+        assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1)]));
+    }
     let world = World { idle: true, ..World::default() }.run();
     assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![]));
+}
+
+#[test]
+fn the_word_that_ends_an_idle_session_is_none_of_the_two() {
+    // Whoever greets a session of its own has answered, and so has the next one.
+    let ends = || all(|| refused(Stage::Mail, 421));
+    let later = || all(|| refused(Stage::Mail, 451));
+    let world = World { idle: true, fates: VecDeque::from([ends(), later()]), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(2)]));
+    // To a new session it is an answer.
+    let world = World { fates: VecDeque::from([ends()]), ..World::default() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("deferred 4.0.0", vec![ip(1)]));
+}
+
+#[test]
+fn a_session_that_turned_the_mail_away_for_now_is_not_kept() {
+    let after = |fates: VecDeque<Fates>, people| World { people, fates, ..World::default() }.run();
+    let by = |index: u32, one: fn() -> Fate, others: fn() -> Fate| -> Fates {
+        Box::new(move |i| if i == index { one() } else { others() })
+    };
+    let (later, never) = (|| refused(Stage::Rcpt, 450), || refused(Stage::Rcpt, 550));
+    for (fates, standing) in [
+        (by(9, later, later), Standing::Parting),
+        (by(0, later, never), Standing::Parting),
+        (by(0, taken, later), Standing::Good), // the session is good for mail
+        (by(9, never, never), Standing::Good), // these recipients are not
+        (all(|| refused(Stage::Mail, 451)), Standing::Parting),
+    ] {
+        assert_eq!(after(VecDeque::from([fates]), 2).released, [standing]);
+    }
+    // Nobody is left unasked for it, and the last word counts.
+    let world = after(VecDeque::from([all(later)]), 5);
+    assert_eq!((world.transactions, world.released), (vec![3, 2], vec![Standing::Good]));
+}
+
+#[test]
+fn a_session_that_may_carry_no_more_is_not_kept() {
+    let world = World { reuse: 1, ..World::default() }.run();
+    assert_eq!(world.released, [Standing::Parting]);
+    let world = World { reuse: 2, ..World::default() }.run();
+    assert_eq!(world.released, [Standing::Good]);
 }
 
 #[test]
