@@ -117,6 +117,9 @@ impl Run {
             }
         }
         self.sessions += usize::from(counts);
+        if self.is_done_with(&session.remote().host) {
+            next = Next::Host; // also when it took the recipients of the last transaction
+        }
         again |= standing == Standing::Good && !offered.is_empty() && offered.len() < first;
         // RFC 9422 §4.1 and our own limit: one that may carry nothing more is not kept for others.
         let used_up = session.transactions_left() == 0;

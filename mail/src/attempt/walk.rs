@@ -89,6 +89,8 @@ pub struct Walk {
     /// What went wrong before a session was there.
     pub troubles: Vec<Failure>,
     pub tried: Vec<IpAddr>,
+    /// Of those the ones that fell short of what is demanded of the host they were tried as: by another host's name they may do.
+    misnamed: Vec<IpAddr>,
     /// The preference at which we were met ourselves, by address or by what the server calls itself.
     pub ourselves: Option<u16>,
     /// Hosts that were tried, for the notification.
@@ -108,6 +110,7 @@ impl Walk {
             most_addresses,
             troubles: Vec::new(),
             tried: Vec::new(),
+            misnamed: Vec::new(),
             ourselves: None,
             hosts: 0,
             spare: None,
@@ -223,6 +226,9 @@ impl Walk {
         ports: &mut A,
     ) -> Next {
         let mut hosts = Vec::new();
+        if equals.len() > MOST_OF_A_KIND {
+            self.coverage = Coverage::Partial;
+        }
         for candidate in equals.iter().take(MOST_OF_A_KIND) {
             let answer = ports.addresses(&candidate.host).await;
             if let Lookup::Found { value, .. } = &answer
@@ -273,7 +279,7 @@ impl Walk {
             return Next::Host;
         }
         self.hosts += 1;
-        usable.retain(|address| !self.tried.contains(address));
+        usable.retain(|address| !self.tried.contains(address) || self.misnamed.contains(address));
         let (resting, usable): (Vec<IpAddr>, Vec<IpAddr>) =
             usable.into_iter().partition(|address| ports.rests(*address));
         self.resting.extend(resting.into_iter().map(|address| (candidate.clone(), address)));
@@ -350,8 +356,13 @@ impl Walk {
                 },
                 Err(failure) if failure.cause == Cause::Loop => return Next::Nobody,
                 Err(failure) => {
-                    // Called off by ourselves: nobody else is asked, and it does not count.
-                    self.stop |= matches!(failure.clone().outcome(), Outcome::Postponed(_));
+                    // Called off by ourselves: nobody else is asked, and it does not count. What this machine lacks is another matter: an
+                    // address of the other family may need nothing of it.
+                    self.stop |= matches!(failure.clone().outcome(), Outcome::Postponed(_))
+                        && failure.cause != Cause::OwnResources;
+                    if is_of_the_name(failure.cause) {
+                        self.misnamed.push(address);
+                    }
                     // A host that wants no mail wants it at none of its addresses.
                     let answered = matches!(failure.cause, Cause::Refused(_))
                         && failure.class() == Class::Permanent;
@@ -361,4 +372,16 @@ impl Walk {
             }
         }
     }
+}
+
+/// What is demanded of a session depends on the host that is wanted: its certificate, its TLSA records, the name said in the handshake.
+fn is_of_the_name(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::TlsMissing
+            | Cause::TlsUnproven
+            | Cause::TlsLevelTooLow
+            | Cause::RequireTlsImpossible
+            | Cause::HandshakeFailed
+    )
 }

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::*;
@@ -626,6 +627,65 @@ fn one_that_was_not_asked_leaves_hope() {
     let world =
         World { mx: mx(&six), addresses: Box::new(each), connect: Box::new(no), ..two() }.run();
     assert_eq!((world.code().as_str(), world.dialled.len()), ("deferred 4.4.1", 5));
+}
+
+#[test]
+fn more_equals_than_are_looked_up_leave_hope() {
+    let names: Vec<String> = (0..30).map(|i| format!("mx{i}.test.")).collect();
+    let records: Vec<(u16, &str)> = names.iter().map(|name| (10, name.as_str())).collect();
+    let addresses: Addresses = Box::new(|_| Lookup::absent(Absence::NoSuchRecord));
+    let world = World { mx: mx(&records), addresses, ..World::default() }.run();
+    assert_eq!(world.code(), "deferred 4.4.1");
+    let addresses: Addresses = Box::new(|_| Lookup::absent(Absence::NoSuchRecord));
+    let world = World { mx: mx(&records[..10]), addresses, ..World::default() }.run();
+    assert_eq!(world.code(), "failed 5.4.4");
+}
+
+#[test]
+fn what_this_machine_lacks_for_one_address_it_may_have_for_another() {
+    // As when `local_ip` has gone from the interface for one family.
+    let lacks = |address| {
+        let failure = Failure::new(Cause::OwnResources, "no such local address");
+        if address == ip(1) { Err(failure) } else { Ok(()) }
+    };
+    let world = World { connect: Box::new(lacks), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(2)]));
+    // If nobody was asked it is no attempt.
+    let none = |_| Err(Failure::new(Cause::OwnResources, "too many open files"));
+    let world = World { connect: Box::new(none), ..two() }.run();
+    assert_eq!(world.code(), "postponed 4.3.0");
+    // Whoever is called off asks nobody else.
+    let off = |_| Err(Failure::new(Cause::Suspended, "called off"));
+    let world = World { connect: Box::new(off), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("postponed 4.3.2", vec![ip(1)]));
+}
+
+#[test]
+fn a_machine_with_two_names_is_judged_by_each() {
+    let shared = || World { addresses: Box::new(|_| Lookup::found(vec![ip(1)])), ..two() };
+    let once = |cause| -> Box<dyn Fn(IpAddr) -> Result<(), Failure> + Send> {
+        let first = AtomicBool::new(true);
+        Box::new(move |_| match first.swap(false, Ordering::Relaxed) {
+            true => Err(Failure::new(cause, "no")),
+            false => Ok(()),
+        })
+    };
+    // The certificate has the other name.
+    let world = World { connect: once(Cause::TlsUnproven), ..shared() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("delivered", vec![ip(1), ip(1)]));
+    // Whoever is not there is not there by any name.
+    let world = World { connect: once(Cause::Unreachable), ..shared() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("deferred 4.4.1", vec![ip(1)]));
+}
+
+#[test]
+fn a_host_that_has_answered_in_one_of_several_transactions_has_answered() {
+    let first: Fates = Box::new(|i| if i == 0 { refused(Stage::Rcpt, 450) } else { taken() });
+    let addresses: Addresses = Box::new(|host| {
+        Lookup::found(if host.starts_with("mx1") { vec![ip(1), ip(3)] } else { vec![ip(2)] })
+    });
+    let world = World { people: 5, fates: VecDeque::from([first]), addresses, ..two() }.run();
+    assert_eq!((world.transactions, world.dialled), (vec![3, 2, 1], vec![ip(1), ip(2)]));
 }
 
 #[test]
