@@ -88,10 +88,11 @@ pub async fn dial_unix(path: &Path, limit: Duration) -> Result<UnixStream, DialE
         .map_err(|e| if is_want(&e) { DialError::Local(e) } else { DialError::Peer(e) })
 }
 
+/// A firewall or a route that forbids the way is none of these: it speaks of the peer's address, whoever publishes it. If that were
+/// our own fault, mail for an exchanger on a forbidden network would never be given up.
 fn is_local(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
-    matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory | PermissionDenied)
-        || is_want(error)
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable | OutOfMemory) || is_want(error)
 }
 
 /// The kernel has no sockets of this family.
@@ -147,6 +148,16 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let end = dial(free, &LocalAddresses::default(), Duration::from_secs(5)).await;
         assert!(matches!(end, Err(DialError::Peer(_))));
+    }
+
+    #[test]
+    fn what_forbids_the_way_to_an_address_is_not_our_own_want() {
+        use rustix::io::Errno;
+        // A route of the kind `prohibit`, and a firewall's rule for what goes out.
+        for forbidden in [Errno::ACCESS, Errno::PERM] {
+            assert!(!is_local(&io::Error::from_raw_os_error(forbidden.raw_os_error())));
+        }
+        assert!(is_local(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())));
     }
 
     /// All ports in use is a want of ours; it is told from a family without address by asking for a source.

@@ -306,6 +306,10 @@ impl Ledger {
                 let told = self.farewell.is_some();
                 assert!(unknown || told, "unanswered is not unknown");
             }
+            if verdict.is_some_and(Reply::is_intermediate) {
+                let Fate::Refused(failure) = fate else { panic!("asked for more, and taken") };
+                assert_eq!(failure.cause, Cause::UnknownAfterDot, "asked for more, and known");
+            }
         }
         if self.lost || self.farewell.is_some() {
             assert_eq!(ending.standing, Standing::Broken, "a broken session is spoken in");

@@ -67,6 +67,7 @@ const ANSWERS: &[Trial] = &[
     trial("dot-421", Dot, "S: 421 4.3.2 busy\n! close", "deferred 4.3.2", 2, 2),
     trial("dot-452", Dot, "S: 452 4.3.1 no room", "deferred 4.3.1", 2, 2),
     trial("dot-554", Dot, "S: 554 5.6.0 spam", "failed 5.6.0", 1, 1),
+    trial("dot-odd", Dot, "S: 354 go ahead\nS: 250 2.0.0 taken\n! hang", "unknown", 2, 2),
     trial("dot-babble", Dot, "B: thanks\\r\\n\n! hang", "unknown", 2, 2),
     trial("chunk-421", Chunk, "S: 421 4.3.2 busy\n! close", "deferred 4.3.2", 2, 2),
     trial("chunk-452", Chunk, "S: 452 4.3.1 no room", "deferred 4.3.1", 2, 2),
@@ -75,7 +76,7 @@ const ANSWERS: &[Trial] = &[
     // CHUNKING was offered and BDAT is not known: no verdict, and DATA will do, in the same attempt.
     trial("chunk-500", Chunk, "S: 500 5.5.1 what?\n! close", "delivered", 2, 2),
     trial("chunk-502", Chunk, "S: 502 5.5.1 not here\nS: 500 what?\n! hang", "delivered", 2, 2),
-    trial("chunk-odd", Chunk, "S: 354 go ahead\n! hang", "deferred 4.5.0", 2, 2),
+    trial("chunk-odd", Chunk, "S: 354 go ahead\n! hang", "unknown", 2, 2),
     trial("chunk-babble", Chunk, "B: thanks\\r\\n\n! hang", "unknown", 2, 2),
 ];
 

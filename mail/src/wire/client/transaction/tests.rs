@@ -114,6 +114,13 @@ fn refused_content_is_everybodys_and_ends_reuse() {
 }
 
 #[test]
+fn who_asks_for_more_after_the_dot_may_have_the_message() {
+    let (_, ending) = PIPED.run(&["250 m", "250 r", "550 r", "354 go", "354 go on"]);
+    assert_eq!(fates(&ending), ["refused 451 unknown-after-dot", "refused 550 refused"]);
+    assert_eq!(ending.standing, Standing::Broken);
+}
+
+#[test]
 fn data_refused_after_acceptance() {
     let (_, ending) = STEPPED.run(&["250 m", "250 r", "250 r", "451 4.3.0 busy"]);
     assert_eq!(fates(&ending), ["refused 451 refused", "refused 451 refused"]);
