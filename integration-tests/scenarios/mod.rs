@@ -4,6 +4,7 @@ mod accepted_means_on_disk;
 mod address_families;
 mod awkward_content;
 mod broken_dns_never_bounces;
+mod broken_tls_is_remembered;
 mod check_reports_all_mistakes;
 mod connection_reuse;
 mod content_by_bdat;

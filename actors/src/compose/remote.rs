@@ -71,6 +71,7 @@ impl RemoteWorld<'_> {
             timeouts: settings.timeouts,
             eight_bit: settings.eight_bit,
             unchunked: Unchunked::default(),
+            broken_tls: Arc::default(),
             policies: settings.policies,
             sts: settings.sts.as_ref().and_then(|block| self.policies.cache(block)),
             pool_out: pool.address().recipient(),

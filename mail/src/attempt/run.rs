@@ -294,8 +294,8 @@ struct Sorted {
 }
 
 /// Refused for a while, whoever it was for. Some servers mean the session: Postfix' postscreen says 450 to every recipient of a client's
-/// first one and wants to see another, and others count the messages of a session. Kept, it would turn away all that came after, where
-/// greylisting pays a dial at most. Other messages than those that were refused may have gone before.
+/// first one and wants to see another, and others count the messages of a session. Kept, it would turn away all that came after;
+/// greylisting pays a dial for it.
 fn is_turned_away(fates: &[(u32, Fate)]) -> bool {
     let for_now = |fate: &Fate| match fate {
         Fate::Refused(failure) => {

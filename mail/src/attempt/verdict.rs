@@ -75,15 +75,18 @@ fn weight(cause: Cause) -> u8 {
 
 /// What a refusal says about the mail: nothing, if it is of a session in the clear because TLS failed, and wants TLS.
 pub fn for_want_of_tls(failure: Failure, facts: &SessionFacts) -> Failure {
-    // RFC 3207 §4: 530 means that STARTTLS has to come first. RFC 5248 §3: X.7.10 is encryption needed.
-    let wants_tls = failure.code == 530 || (failure.status.1, failure.status.2) == (7, 10);
     match &facts.tls_error {
-        Some(why) if wants_tls && facts.is_fallback() => {
+        Some(why) if wants_tls(&failure) && facts.is_fallback() => {
             let text = format!("{why}; without TLS the server says {failure}");
             Failure::new(Cause::HandshakeFailed, text)
         }
         _ => failure,
     }
+}
+
+/// RFC 3207 §4: 530 means that STARTTLS has to come first. RFC 5248 §3: X.7.10 is encryption needed.
+pub fn wants_tls(failure: &Failure) -> bool {
+    failure.code == 530 || (failure.status.1, failure.status.2) == (7, 10)
 }
 
 /// Who may be asked next about a recipient that met a failure.

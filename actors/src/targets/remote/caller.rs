@@ -27,6 +27,7 @@ use posthaste_mail::wire::client::opening::{Dialect, StartTls};
 use crate::carriage::counters::Counters;
 use crate::carriage::live::Live;
 use crate::carriage::reuse;
+use crate::targets::remote::broken_tls::BrokenTls;
 use crate::targets::remote::network::Network;
 use crate::targets::remote::policies::{Attempted, demand};
 use crate::wire::{Recording, Wire};
@@ -37,6 +38,7 @@ pub struct Caller {
     pub clock: Clock,
     pub log: Logger,
     pub counters: Arc<Counters>,
+    pub broken_tls: Arc<BrokenTls>,
     /// Where what is said can be listened to, and for whom it is said.
     pub wire: Arc<Wire>,
     pub destination: String,
@@ -76,6 +78,11 @@ impl Caller {
             true => TlsDemand::Encrypted,
             false => TlsDemand::Opportunistic,
         };
+        if demand == TlsDemand::Opportunistic
+            && let Some(why) = self.broken_tls.why(address, self.clock.now())
+        {
+            return self.greet_in_the_clear(candidate, address, requirement, why).await;
+        }
         let first = self.greet(candidate, address, requirement, StartTls::IfOffered).await;
         if let (Err(failure), Some(exchanger)) = (&first, candidate) {
             let facts = &requirement.facts;
@@ -86,15 +93,9 @@ impl Caller {
             Err(broken) if may_fall_back(demand, &broken) => {
                 warn!(self.log, "tls failed, going on in the clear";
                     "mx" => candidate.map(|c| c.host.ascii()), "address" => %address, "text" => &broken.text);
-                let broken_tls = Some(broken.text);
-                match self.greet(candidate, address, requirement, StartTls::Skip).await {
-                    Ok(mut live) => {
-                        self.counters.plaintext_fallbacks.add_one();
-                        live.facts.tls_error = broken_tls;
-                        Ok(live)
-                    }
-                    Err(failure) => Err(NoSession { failure, broken_tls }),
-                }
+                let why = broken.text;
+                let clear = self.greet_in_the_clear(candidate, address, requirement, why.clone());
+                clear.await.inspect(|_| self.broken_tls.note(address, why, self.clock.now()))
             }
             Err(failure) => {
                 if demand == TlsDemand::Encrypted && failure.cause.stage() == Some(Stage::StartTls)
@@ -103,7 +104,30 @@ impl Caller {
                 }
                 Err(requirement.explain(failure).into())
             }
-            Ok(live) => Ok(live),
+            Ok(live) => {
+                if live.session.tls().is_some() {
+                    self.broken_tls.forget(address);
+                }
+                Ok(live)
+            }
+        }
+    }
+
+    /// For whom TLS failed, and why it did.
+    async fn greet_in_the_clear(
+        &self,
+        candidate: Option<&Candidate>,
+        address: IpAddr,
+        requirement: &Requirement,
+        why: String,
+    ) -> Result<Live, NoSession> {
+        match self.greet(candidate, address, requirement, StartTls::Skip).await {
+            Ok(mut live) => {
+                self.counters.plaintext_fallbacks.add_one();
+                live.facts.tls_error = Some(why);
+                Ok(live)
+            }
+            Err(failure) => Err(NoSession { failure, broken_tls: Some(why) }),
         }
     }
 
@@ -190,9 +214,14 @@ impl Caller {
                 self.counters.handshakes_failed.add_one();
             }
         })?;
+        // RFC 5321 §4.3.1: the greeting begins with the server's name. It may be anything, and a loop shows in the answer to EHLO.
+        if is_our_name(session.greeting().split_whitespace().next(), &network.our_name) {
+            warn!(self.log, "server greets with our own name";
+                "mx" => &remote.host, "address" => %address);
+        }
         // RFC 5321 §5.1: whoever has our name is us, whatever its address.
-        let named = session.capabilities().name.trim_end_matches('.');
-        if !network.allow_loopback && named.eq_ignore_ascii_case(&network.our_name) {
+        let named = Some(session.capabilities().name.as_str());
+        if !network.allow_loopback && is_our_name(named, &network.our_name) {
             tokio::spawn(async move { session.quit().await });
             let text = format!("the server calls itself {}, as we do", network.our_name);
             return Err(Failure::new(Cause::Loop, text));
@@ -227,6 +256,10 @@ impl Caller {
             }
         }
     }
+}
+
+fn is_our_name(said: Option<&str>, our_name: &str) -> bool {
+    said.is_some_and(|said| said.trim_end_matches('.').eq_ignore_ascii_case(our_name))
 }
 
 /// The other end, as failures and reports name it.

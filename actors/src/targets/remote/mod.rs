@@ -1,6 +1,7 @@
 //! RemoteDeliveryActor: one `target.remote`. It owns nothing that a crash could lose: every attempt is a task of its own.
 
 pub mod account;
+pub mod broken_tls;
 pub mod caller;
 pub mod hosts;
 pub mod mtasts;

@@ -28,6 +28,7 @@ use crate::carriage::reuse;
 use crate::carriage::unchunked::Unchunked;
 use crate::messages::policy::{StsPolicyFor, StsViolated};
 use crate::messages::pool::{CheckIn, CheckOut};
+use crate::targets::remote::broken_tls::BrokenTls;
 use crate::targets::remote::hosts::HostMemory;
 use crate::wire::Wire;
 
@@ -63,6 +64,7 @@ pub struct Network {
     /// `strict_8bit`.
     pub eight_bit: EightBit,
     pub unchunked: Unchunked,
+    pub broken_tls: Arc<BrokenTls>,
     /// `mx_auth`.
     pub policies: Policies,
     /// `mtasts`.

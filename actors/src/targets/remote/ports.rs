@@ -11,13 +11,15 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::ports::{Approach, Delivery, Ports, Rest, Sessions, Transacted};
+use posthaste_mail::attempt::verdict::wants_tls;
 use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts};
+use posthaste_mail::policy::proof::Channel;
 use posthaste_mail::policy::requirement::Requirement;
 use posthaste_mail::route::addresses::HostAddresses;
 use posthaste_mail::route::mx::{Candidate, MxRecord};
-use posthaste_mail::wire::client::transaction::Standing;
+use posthaste_mail::wire::client::transaction::{Fate, Standing};
 
 use crate::carriage::Carriage;
 use crate::carriage::live::Live;
@@ -42,6 +44,7 @@ impl RemotePorts {
         let id = work.envelope.id;
         let caller = Caller {
             counters: Arc::clone(&network.counters),
+            broken_tls: Arc::clone(&network.broken_tls),
             wire: Arc::clone(&network.wire),
             destination: key.destination.to_string(),
             id,
@@ -207,7 +210,12 @@ impl Delivery for RemotePorts {
     }
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
-        self.carriage.transact(&self.caller.network.outfit(), live, addressees).await
+        let done = self.carriage.transact(&self.caller.network.outfit(), live, addressees).await;
+        let insists = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Refused(no) if wants_tls(no));
+        if live.proof.channel == Channel::ClearAfterFailure && done.fates.iter().any(insists) {
+            self.caller.broken_tls.forget(live.proof.address);
+        }
+        done
     }
 
     async fn release(&mut self, live: Live, standing: Standing) {
@@ -246,8 +254,6 @@ mod tests {
     use posthaste_mail::queue::schedule::Plan;
     use posthaste_mail::route::destination::DestinationKey;
     use posthaste_mail::route::hosts::Means;
-
-    use posthaste_mail::wire::client::transaction::Fate;
 
     use super::*;
     use crate::carriage::unchunked::Unchunked;
@@ -309,6 +315,7 @@ mod tests {
             },
             eight_bit: EightBit::AsItIs,
             unchunked: Unchunked::default(),
+            broken_tls: Arc::default(),
             policies: Policies::default(),
             sts: None,
             pool_out: recorder.clone().recipient(),

@@ -44,6 +44,8 @@ pub fn begin(deps: &Deps, places: &Arc<Semaphore>, wish: Examine) -> Result<(), 
     let caller = Caller {
         // Of its own, and nobody reads them.
         counters: Arc::default(),
+        // And finds out for itself how TLS is today.
+        broken_tls: Arc::default(),
         whereabouts: Whereabouts::default(),
         wire: Arc::new(Wire::new(clock.clone())),
         destination: destination.to_string(),
