@@ -19,6 +19,7 @@ use posthaste_mail::address::{Host, Mailbox};
 use posthaste_mail::envelope::{Envelope, EnvelopeId, MessageFlags, Origin, Recipient, Route};
 use posthaste_mail::pipeline::{Deliveries, Hop, Pipeline, Transaction};
 use posthaste_mail::status::Enhanced;
+use posthaste_mail::time::Timestamp;
 use posthaste_mail::trace::{Client, Trace};
 use posthaste_mail::wire::client::auth::Account;
 use posthaste_mail::wire::server::{
@@ -88,6 +89,24 @@ struct Open {
     incoming: Option<Incoming>,
     flags: MessageFlags,
     _permit: Option<Permit>,
+}
+
+impl Open {
+    /// As the client announced it; of the content it has said the size at most.
+    fn envelope(&self, origin: Origin, arrived: Timestamp) -> Envelope {
+        Envelope {
+            id: self.id,
+            from: self.mail.from.clone(),
+            flags: self.flags,
+            ret: self.mail.ret,
+            envid: self.mail.envid.clone(),
+            origin,
+            arrived,
+            size: self.mail.size.unwrap_or(0),
+            message_id: None,
+            route: Route::Target,
+        }
+    }
 }
 
 /// Runs a session to its end. An error is the connection's.
@@ -400,18 +419,7 @@ impl Session {
         }
         let origin = self.origin();
         let Some(open) = self.open.as_mut() else { return Err(Answer::internal_fault()) };
-        let envelope = Envelope {
-            id: open.id,
-            from: open.mail.from.clone(),
-            flags: open.flags,
-            ret: open.mail.ret,
-            envid: open.mail.envid.clone(),
-            origin,
-            arrived: endpoint.clock.now(),
-            size: open.mail.size.unwrap_or(0),
-            message_id: None,
-            route: Route::Target,
-        };
+        let envelope = open.envelope(origin, endpoint.clock.now());
         let bearer = Bearer {
             dialect: endpoint.protocol.dialect,
             account: self.account.as_ref(),
@@ -467,16 +475,9 @@ impl Session {
             }
         };
         let envelope = Envelope {
-            id: open.id,
-            from: open.mail.from.clone(),
-            flags: open.flags,
-            ret: open.mail.ret,
-            envid: open.mail.envid.clone(),
-            origin: self.origin(),
-            arrived: self.endpoint.clock.now(),
             size: complete.body.len(),
             message_id: complete.message_id,
-            route: Route::Target,
+            ..open.envelope(self.origin(), self.endpoint.clock.now())
         };
         let custody =
             Custody { endpoint: &self.endpoint, log: &self.log, account: self.account.as_ref() };
