@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use posthaste_edge::dial::DialError;
 use posthaste_mail::level::{MxLevel, TlsLevel};
 
 /// A number that only grows.
@@ -64,6 +65,19 @@ impl Counters {
             TlsLevel::None => self.tls_none.add_one(),
             TlsLevel::Encrypted => self.tls_encrypted.add_one(),
             TlsLevel::Authenticated => self.tls_authenticated.add_one(),
+        }
+    }
+
+    /// A connection that did not come about.
+    pub fn dial_failed(&self, error: &DialError) {
+        use std::io::ErrorKind::{ConnectionRefused, TimedOut};
+        match error {
+            DialError::TimedOut => self.dials_timed_out.add_one(),
+            DialError::Peer(e) if e.kind() == TimedOut => self.dials_timed_out.add_one(),
+            DialError::Peer(e) if e.kind() == ConnectionRefused => self.dials_refused.add_one(),
+            DialError::Peer(_) | DialError::NoLocalAddress | DialError::Local(_) => {
+                self.dials_failed.add_one();
+            }
         }
     }
 

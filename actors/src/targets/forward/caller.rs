@@ -1,6 +1,5 @@
 //! Whoever makes sessions with a server of the configuration: connects, greets, secures, logs in, and has the result judged.
 
-use std::io::ErrorKind::ConnectionRefused;
 use std::sync::{Arc, OnceLock};
 
 use slog::{Logger, debug, error, info, warn};
@@ -232,15 +231,7 @@ impl Caller {
         };
         connected.map_err(|e| {
             let text = format!("connecting to {peer}: {e}");
-            match &e {
-                DialError::TimedOut => counters.dials_timed_out.add_one(),
-                DialError::Peer(e) if e.kind() == ConnectionRefused => {
-                    counters.dials_refused.add_one();
-                }
-                DialError::Peer(_) | DialError::NoLocalAddress | DialError::Local(_) => {
-                    counters.dials_failed.add_one();
-                }
-            }
+            counters.dial_failed(&e);
             match e {
                 DialError::Local(_) => Failure::new(Cause::OwnResources, text),
                 DialError::TimedOut | DialError::Peer(_) | DialError::NoLocalAddress => {

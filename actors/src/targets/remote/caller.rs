@@ -193,7 +193,7 @@ impl Caller {
         let peer = SocketAddr::new(address, network.port);
         self.whereabouts.at(Phase::In(Stage::Connect), &remote.host, Some(address));
         let stream = dial(peer, &network.local, network.connect_timeout).await.map_err(|e| {
-            self.count_dial(&e);
+            self.counters.dial_failed(&e);
             dial_failure(&e, peer)
         })?;
         recording.connected(peer, stream.local_addr().ok());
@@ -242,19 +242,6 @@ impl Caller {
             recording: Arc::clone(recording),
             unfinished: None,
         })
-    }
-
-    fn count_dial(&self, error: &DialError) {
-        use std::io::ErrorKind::{ConnectionRefused, TimedOut};
-        let counters = &*self.counters;
-        match error {
-            DialError::TimedOut => counters.dials_timed_out.add_one(),
-            DialError::Peer(e) if e.kind() == TimedOut => counters.dials_timed_out.add_one(),
-            DialError::Peer(e) if e.kind() == ConnectionRefused => counters.dials_refused.add_one(),
-            DialError::Peer(_) | DialError::NoLocalAddress | DialError::Local(_) => {
-                counters.dials_failed.add_one();
-            }
-        }
     }
 }
 
