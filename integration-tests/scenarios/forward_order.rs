@@ -156,6 +156,36 @@ fn who_was_down_stands_behind_the_others_for_a_while() {
     assert_eq!(first.count(), 1);
 }
 
+/// Whatever kept a session from standing, the next message need not find it out again.
+#[test]
+fn who_was_busy_or_has_no_tls_stands_behind_the_others_as_well() {
+    let area = Area::new("forward_rests_too");
+    let authority = Authority::new();
+    let roots = authority.write(&area);
+    let certificate = authority.leaf(&["good.test"]);
+    let manners = Manners { tls: Some(certificate.acceptor()), ..Manners::default() };
+    let good = Sink::with(area.socket(), manners);
+    let busy = saying(&area, Moment::Greeting, "421 4.3.2 busy");
+    let stern = saying(&area, Moment::Ehlo, "554 5.7.1 not you");
+    let clear = Sink::start(area.socket());
+    let firsts = [("busy", &busy), ("stern", &stern), ("clear", &clear)];
+    let routes = firsts.map(|(name, first)| {
+        let places = format!("tcp://{} tcp://good.test:{}", first.address(), good.address().port());
+        let lines = format!("targets {places}\nrequire_tls yes\nconn_max_idle_count 0");
+        Route::new(name, "smtp", lines)
+    });
+    let trust = format!("tls_client {{\n    root_ca {}\n}}", roots.display());
+    let forwarding = Forwarding::start_with(&area, &trust, &routes);
+    forwarding.dns.host("good.test", &[good.address().ip()]);
+    for (name, first) in firsts {
+        for _ in 0..2 {
+            assert_eq!(verdict(&forwarding, name).0, "delivered", "{name}");
+        }
+        assert_eq!(first.connections(), 1, "{name}");
+    }
+    assert_eq!(good.count(), 6);
+}
+
 #[test]
 fn tls_that_fails_is_done_without_only_where_nothing_demands_it() {
     let area = Area::new("forward_broken_tls");

@@ -199,7 +199,7 @@ pub struct RouteHoldLine {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerLine {
     pub server: String,
-    /// `ready`; `resting`, it was down; `silent`, somebody waits for it. All but `ready` are asked after the others.
+    /// `ready`; `resting`, there was no session with it; `silent`, somebody waits for it. All but `ready` are asked after the others.
     pub standing: String,
     /// Of a silent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

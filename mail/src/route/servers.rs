@@ -1,7 +1,7 @@
 //! What is known of the servers that a target has in its configuration: which of them were down lately, and whether they know who we are.
 //!
-//! A server that took no connection, or has let a delivery wait for ten seconds, stands behind the others for a minute. Nobody is
-//! left out for it: where all are down all are tried. Forgetting all this costs a few dials.
+//! A server with which there was no session, and one that has let a delivery wait for ten seconds, stands behind the others for a minute:
+//! whether it is away, busy, or has lost its certificate, the next message need not find it out again. Nobody is left out for it: where all are down all are tried. Forgetting all this costs a few dials.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Ready,
-    /// It was down: until then the others come first.
+    /// There was no session with it: until then the others come first.
     Resting {
         until: Timestamp,
         why: String,
@@ -98,11 +98,12 @@ impl Servers {
         self.dialling.remove(&dial);
     }
 
+    /// There was no session with it.
     pub fn failed(&mut self, place: usize, now: Timestamp, why: &str) {
         self.resting.insert(place, Resting { until: now.plus(REST), why: why.to_string() });
     }
 
-    /// Somebody is there.
+    /// There is a session with it.
     pub fn answered(&mut self, place: usize) {
         self.resting.remove(&place);
     }

@@ -52,8 +52,22 @@ impl Caller {
         self.relay.requirement_at(server, self.wish)
     }
 
-    /// A session, or why there is none.
+    /// A session, or why there is none. What is the server's doing is remembered.
     pub async fn reach(&self, place: usize, server: &Server, way: &Way) -> Result<Live, Failure> {
+        let reached = self.session(server, way).await;
+        let mut known = self.relay.memory.known();
+        match &reached {
+            Ok(_) => known.answered(place),
+            Err(failure) if is_servers(failure) => {
+                known.failed(place, self.clock.now(), &failure.text);
+            }
+            Err(_) => {}
+        }
+        drop(known);
+        reached
+    }
+
+    async fn session(&self, server: &Server, way: &Way) -> Result<Live, Failure> {
         let login = self.login.get_or_init(|| self.find_login()).clone()?;
         let requirement = self.requirement(server);
         let starttls = match (&server.endpoint, self.relay.security.attempt_starttls) {
@@ -66,11 +80,11 @@ impl Caller {
             true => TlsDemand::Encrypted,
             false => TlsDemand::Opportunistic,
         };
-        let live = match self.greet(place, server, way, &requirement, starttls).await {
+        let live = match self.greet(server, way, &requirement, starttls).await {
             Err(broken) if may_fall_back(demand, &broken) => {
                 warn!(self.log, "tls failed, going on in the clear";
                     "server" => &server.name, "text" => &broken.text);
-                let clear = self.greet(place, server, way, &requirement, StartTls::Skip).await;
+                let clear = self.greet(server, way, &requirement, StartTls::Skip).await;
                 let mut live = clear?;
                 self.relay.counters.plaintext_fallbacks.add_one();
                 live.proof.channel = Channel::ClearAfterFailure;
@@ -112,7 +126,6 @@ impl Caller {
 
     async fn greet(
         &self,
-        place: usize,
         server: &Server,
         way: &Way,
         requirement: &Requirement,
@@ -123,7 +136,7 @@ impl Caller {
         let destination = self.destination.clone();
         let id = self.id;
         let recording = relay.wire.record(&relay.target, destination, remote.clone(), id);
-        let greeted = self.greet_recorded(place, server, way, requirement, starttls, &recording);
+        let greeted = self.greet_recorded(server, way, requirement, starttls, &recording);
         greeted.await.map_err(|failure| {
             recording.failed(&failure);
             failure.at(remote)
@@ -132,7 +145,6 @@ impl Caller {
 
     async fn greet_recorded(
         &self,
-        place: usize,
         server: &Server,
         way: &Way,
         requirement: &Requirement,
@@ -142,11 +154,7 @@ impl Caller {
         let (relay, remote) = (&*self.relay, server.remote(way));
         let address = address_of(way);
         self.whereabouts.at(Phase::In(Stage::Connect), &server.name, Some(address));
-        let connection = self.connection(way, recording).await.inspect_err(|failure| {
-            if failure.cause == Cause::Unreachable {
-                relay.memory.known().failed(place, self.clock.now(), &failure.text);
-            }
-        })?;
+        let connection = self.connection(way, recording).await?;
         let localhost = Domain::parse("localhost").ok();
         let host = match &server.endpoint {
             Endpoint::Tcp { host: Host::Name(name), .. }
@@ -169,16 +177,10 @@ impl Caller {
             whereabouts: Some(self.whereabouts.clone()),
         };
         let session = Session::open(connection, how).await.inspect_err(|failure| {
-            let mut servers = relay.memory.known();
-            match failure.cause {
-                Cause::HandshakeFailed => relay.counters.handshakes_failed.add_one(),
-                Cause::TimedOut(Stage::Greeting) => {
-                    servers.failed(place, self.clock.now(), &failure.text);
-                }
-                _ => servers.answered(place),
+            if failure.cause == Cause::HandshakeFailed {
+                relay.counters.handshakes_failed.add_one();
             }
         })?;
-        relay.memory.known().answered(place);
         let tls = session.tls();
         let facts = SessionFacts {
             tls_version: tls.map(|t| t.version.clone()),
@@ -293,6 +295,15 @@ impl Caller {
                 "text" => why);
         }
     }
+}
+
+/// Whether it is the server that there is no session with, and not we, or whoever we are to it.
+fn is_servers(failure: &Failure) -> bool {
+    let ours = matches!(
+        failure.cause,
+        Cause::CredentialsRefused | Cause::CredentialsMissing | Cause::Internal
+    );
+    !ours && !failure.is_no_attempt()
 }
 
 /// The peer's address; a Unix socket is as near as loopback.
