@@ -10,8 +10,10 @@ use posthaste_mail::sts::{Standing, StsAnswer};
 use super::MtaStsCacheActor;
 use crate::messages::policy::{PolicyPage, ShowPolicies, ShowPolicy};
 
-/// Policies of one page.
+/// Policies of one page,
 const PAGE: usize = 500;
+/// and the patterns after which it ends all the same: strangers have a thousand of them in one policy, and nobody else is served meanwhile.
+const PATTERNS: usize = 2000;
 
 /// A policy, or why there is none.
 pub(super) type Shown = Result<Box<StsView>, String>;
@@ -63,10 +65,17 @@ impl Handler<ShowPolicies> for MtaStsCacheActor {
     type Result = MessageResult<ShowPolicies>;
 
     fn handle(&mut self, message: ShowPolicies, _: &mut Context<Self>) -> Self::Result {
-        let mut entries = self.state.shelf.iter(message.after.as_ref());
-        let page: Vec<_> = entries.by_ref().take(PAGE).collect();
-        let next = entries.next().and(page.last()).map(|(domain, _)| (*domain).clone());
-        let lines = page.into_iter().map(|(domain, entry)| self.line(domain, entry)).collect();
+        let (mut lines, mut patterns) = (Vec::new(), 0);
+        let (mut last, mut next): (Option<&Domain>, Option<Domain>) = (None, None);
+        for (domain, entry) in self.state.shelf.iter(message.after.as_ref()) {
+            if lines.len() == PAGE || patterns >= PATTERNS {
+                next = last.cloned();
+                break;
+            }
+            patterns += entry.policy.mx.len();
+            lines.push(self.line(domain, entry));
+            last = Some(domain);
+        }
         MessageResult(PolicyPage { lines, next })
     }
 }

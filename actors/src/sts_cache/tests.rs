@@ -504,10 +504,15 @@ fn operators_look_fetch_and_forget() {
 fn pages_follow_each_other() {
     run(async {
         let store = MemoryStore::default();
-        let policy = || (policy_text(WEEK), Policy::parse(policy_text(WEEK).as_bytes()).unwrap());
+        let policy = |mx: usize| {
+            let text = policy_text(WEEK) + &"mx: another.test\n".repeat(mx - 1);
+            let policy = Policy::parse(text.as_bytes()).unwrap();
+            (text, policy)
+        };
         for number in 0..1234 {
             let id = RecordId::parse("1").unwrap();
-            let entry = Entry::fetched(id, policy(), None, Timestamp::from_secs(999_000));
+            let mx = if number < 10 { 900 } else { 1 };
+            let entry = Entry::fetched(id, policy(mx), None, Timestamp::from_secs(999_000));
             store.save(&domain(&format!("d{number}.test")), &entry).unwrap();
         }
         let lab = Lab::with(Arc::new(store), 1_000_000);
@@ -515,8 +520,11 @@ fn pages_follow_each_other() {
         let (mut after, mut all) = (None, std::collections::BTreeSet::new());
         loop {
             let page = lab.cache.send(ShowPolicies { after }).await.unwrap();
-            assert!(page.lines.len() <= 500);
-            all.extend(page.lines.into_iter().map(|line| line.domain));
+            let patterns: usize = page.lines.iter().map(|line| line.mx.len()).sum();
+            assert!(page.lines.len() <= 500 && patterns < 3000, "{patterns}");
+            for line in page.lines {
+                assert!(all.insert(line.domain), "shown twice");
+            }
             after = page.next;
             if after.is_none() {
                 break;
