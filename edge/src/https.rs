@@ -1,10 +1,12 @@
 //! GET of a policy from its host (RFC 8461 §3.3): one connection, one answer, no redirects, within bounds of size and time.
 //!
 //! Whether what came is taken is decided in `posthaste_mail::sts::response`. Proxies, cookies, caches and client certificates have no
-//! part in it.
+//! part in it. Addresses at which other fetches have heard nothing are passed over for a while (`posthaste_mail::sts::silence`).
 
+mod call;
 mod carrier;
 
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,35 +17,42 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use hyper::{Request, Response};
-use tokio::net::TcpStream;
 
 use posthaste_mail::address::Domain;
 use posthaste_mail::lookup::{Absence, Lookup};
 use posthaste_mail::sts::policy_host;
 use posthaste_mail::sts::response::{FetchError, LONGEST, PATH, judge_head};
+use posthaste_mail::sts::silence::Hearsay;
+use posthaste_mail::time::Timestamp;
 
+use crate::clock::Clock;
 use crate::dial::{DialError, LocalAddresses, dial};
 use crate::dns::{Families, Resolver};
 use crate::tls::{WebStream, WebTls, WebTlsError};
+use call::{Book, Call, Heard};
 use carrier::Carrier;
 
 /// HTTPS, when no laboratory says otherwise.
 pub const PORT: u16 = 443;
 /// Addresses of one host that are dialled.
 const MOST_ADDRESSES: usize = 4;
-/// For one of them, so that a dead one leaves time for the next.
-const DIAL_LIMIT: Duration = Duration::from_secs(10);
+/// For the first word of one of them, so that a dead one leaves time for the next.
+const WORD_LIMIT: Duration = Duration::from_secs(10);
 /// Octets of a head; hyper reads no longer one.
 const LONGEST_HEAD: usize = 16 * 1024;
 
 /// What all fetches have in common. Clones are the same.
 #[derive(Clone)]
-pub struct PolicyHosts(Arc<Settings>);
+pub struct PolicyHosts {
+    settings: Arc<Settings>,
+    book: Arc<Book>,
+}
 
 /// How policy hosts are reached.
 #[derive(Clone)]
 pub struct Settings {
     pub resolver: Resolver,
+    pub clock: Clock,
     pub tls: WebTls,
     pub port: u16,
     pub local: LocalAddresses,
@@ -55,31 +64,47 @@ pub struct Settings {
 
 impl PolicyHosts {
     pub fn new(settings: Settings) -> PolicyHosts {
-        PolicyHosts(Arc::new(settings))
+        let book = Book::new(settings.clock.clone());
+        PolicyHosts { settings: Arc::new(settings), book }
     }
 
     /// The text of the domain's policy, not read yet, or why it cannot be had.
-    pub async fn fetch(&self, domain: &Domain, limit: Duration) -> Result<Vec<u8>, FetchError> {
-        let fetch = self.fetch_patiently(domain);
-        tokio::time::timeout(limit, fetch).await.unwrap_or(Err(FetchError::TimedOut))
+    pub async fn fetch(
+        &self,
+        domain: &Domain,
+        limit: Duration,
+        hearsay: Hearsay,
+    ) -> Result<Vec<u8>, FetchError> {
+        let mut passed_over = PassedOver::default();
+        let fetch = self.fetch_patiently(domain, hearsay, &mut passed_over);
+        let end = tokio::time::timeout(limit, fetch).await.unwrap_or(Err(FetchError::TimedOut));
+        end.map_err(|why| passed_over.explain(why))
     }
 
-    async fn fetch_patiently(&self, domain: &Domain) -> Result<Vec<u8>, FetchError> {
+    async fn fetch_patiently(
+        &self,
+        domain: &Domain,
+        hearsay: Hearsay,
+        passed_over: &mut PassedOver,
+    ) -> Result<Vec<u8>, FetchError> {
         let host = policy_host(domain).ok_or_else(|| {
             FetchError::NoAddress(format!("mta-sts.{domain} is longer than a name can be"))
         })?;
-        let stream = self.connect(&host, self.addresses(&host).await?).await?;
-        let tls = self.0.tls.handshake(stream, &host).await.map_err(|e| match e {
-            WebTlsError::Certificate(why) => FetchError::Certificate(why),
-            WebTlsError::Handshake(why) => FetchError::Handshake(why),
-            WebTlsError::Ours(why) => FetchError::Ours(why),
-        })?;
-        get(tls, &host, self.0.port).await
+        let mut worth_asking = self.addresses(&host).await?;
+        worth_asking.truncate(MOST_ADDRESSES);
+        if hearsay == Hearsay::Believed {
+            worth_asking.retain(|address| match self.book.silent_until(*address) {
+                Some(until) => passed_over.skip(*address, until),
+                None => true,
+            });
+        }
+        let tls = self.reach(&host, worth_asking).await?;
+        get(tls, &host, self.settings.port).await
     }
 
     async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, FetchError> {
         // RFC 8461 §8.2: the name may be an alias; the certificate carries the name all the same.
-        let found = match self.0.resolver.addresses(host, self.0.families).await {
+        let found = match self.settings.resolver.addresses(host, self.settings.families).await {
             Lookup::Found { value, .. } => value.list,
             Lookup::Absent { absence: Absence::NoSuchName, .. } => {
                 return Err(FetchError::NoAddress(format!("{host} does not exist")));
@@ -103,31 +128,113 @@ impl PolicyHosts {
         let ours = canonical.is_loopback()
             || canonical.is_unspecified()
             || canonical.is_multicast()
-            || self.0.own_addresses.contains(&canonical);
-        (!ours || self.0.allow_loopback) && self.0.local.for_peer(address).is_ok()
+            || self.settings.own_addresses.contains(&canonical);
+        (!ours || self.settings.allow_loopback) && self.settings.local.for_peer(address).is_ok()
     }
 
-    /// The first address that takes the connection. What this machine lacks counts only where it kept us from all of them: a host that is
+    /// The first address at which somebody speaks. What this machine lacks counts only where it kept us from all of them: a host that is
     /// not there is no fault of ours because another of its addresses could not be tried.
-    async fn connect(&self, host: &Domain, all: Vec<IpAddr>) -> Result<TcpStream, FetchError> {
+    async fn reach(&self, host: &Domain, all: Vec<IpAddr>) -> Result<WebStream<Heard>, FetchError> {
         let mut failure = None;
-        for address in all.into_iter().take(MOST_ADDRESSES) {
-            let peer = SocketAddr::new(address, self.0.port);
-            match dial(peer, &self.0.local, DIAL_LIMIT).await {
+        for (place, address) in all.iter().enumerate() {
+            let peer = SocketAddr::new(*address, self.settings.port);
+            let is_last = place + 1 == all.len();
+            // What is known to be silent has to show at once that it is not.
+            let hurried = !is_last || self.book.silent_until(*address).is_some();
+            match self.open(host, peer, hurried).await {
                 Ok(stream) => return Ok(stream),
-                Err(e @ (DialError::TimedOut | DialError::Peer(_) | DialError::NoLocalAddress)) => {
-                    failure = Some(FetchError::Connect(format!("{peer}: {e}")));
+                Err(e @ FetchError::Connect(_)) => failure = Some(e),
+                Err(e @ FetchError::Ours(_)) => {
+                    failure.get_or_insert(e);
                 }
-                Err(e @ DialError::Local(_)) => {
-                    failure.get_or_insert_with(|| FetchError::Ours(format!("{peer}: {e}")));
-                }
+                Err(e) => return Err(e),
             }
         }
         Err(failure.unwrap_or_else(|| FetchError::NoAddress(format!("{host} has no address"))))
     }
+
+    /// `hurried`: somebody has to speak within `WORD_LIMIT`; else a connection will do.
+    async fn open(
+        &self,
+        host: &Domain,
+        peer: SocketAddr,
+        hurried: bool,
+    ) -> Result<WebStream<Heard>, FetchError> {
+        let call = self.book.call(peer.ip());
+        let overdue = async {
+            tokio::time::sleep(WORD_LIMIT).await;
+            if !hurried || call.was_heard() {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            end = self.shake_hands(host, peer, &call) => end,
+            () = overdue => {
+                call.fell_silent();
+                let seconds = WORD_LIMIT.as_secs();
+                Err(FetchError::Connect(format!("{peer}: not a word in {seconds} seconds")))
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        host: &Domain,
+        peer: SocketAddr,
+        call: &Arc<Call>,
+    ) -> Result<WebStream<Heard>, FetchError> {
+        let stream = dial(peer, &self.settings.local, WORD_LIMIT).await.map_err(|e| match e {
+            DialError::TimedOut => {
+                call.fell_silent();
+                FetchError::Connect(format!("{peer}: {e}"))
+            }
+            DialError::Peer(_) | DialError::NoLocalAddress => {
+                FetchError::Connect(format!("{peer}: {e}"))
+            }
+            DialError::Local(_) => FetchError::Ours(format!("{peer}: {e}")),
+        })?;
+        let stream = Heard { stream, call: Arc::clone(call) };
+        self.settings.tls.handshake(stream, host).await.map_err(|e| match e {
+            WebTlsError::Certificate(why) => FetchError::Certificate(why),
+            WebTlsError::Handshake(why) => FetchError::Handshake(why),
+            WebTlsError::Ours(why) => FetchError::Ours(why),
+        })
+    }
 }
 
-async fn get(tls: WebStream, host: &Domain, port: u16) -> Result<Vec<u8>, FetchError> {
+/// Addresses that were not asked, because others have heard nothing there.
+#[derive(Default)]
+struct PassedOver {
+    addresses: Vec<IpAddr>,
+    /// When the last of them will be asked again.
+    until: Timestamp,
+}
+
+impl PassedOver {
+    /// Never worth asking.
+    fn skip(&mut self, address: IpAddr, until: Timestamp) -> bool {
+        self.addresses.push(address);
+        self.until = self.until.max(until);
+        false
+    }
+
+    /// What came of the other addresses is not the last word where these might have given the policy.
+    fn explain(self, why: FetchError) -> FetchError {
+        if self.addresses.is_empty() || matches!(why, FetchError::Ours(_)) {
+            return why;
+        }
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let (until, addresses) = (self.until, addresses.join(", "));
+        let told = match why {
+            FetchError::NoAddress(_) => format!("not a word from {addresses}"),
+            why => format!("not a word from {addresses}; besides, {why}"),
+        };
+        FetchError::Silent { told, until }
+    }
+}
+
+async fn get(tls: WebStream<Heard>, host: &Domain, port: u16) -> Result<Vec<u8>, FetchError> {
     let shaken = http1::Builder::new()
         .max_buf_size(LONGEST_HEAD)
         .handshake::<_, Empty<Bytes>>(Carrier(tls))

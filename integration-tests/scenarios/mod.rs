@@ -58,6 +58,7 @@ mod probe;
 mod sessions_are_told;
 mod several_queues;
 mod shutdown_drains;
+mod silent_policy_host;
 mod spool_by_hand;
 mod spool_is_rebuilt;
 mod stages;

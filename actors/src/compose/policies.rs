@@ -85,6 +85,7 @@ impl Policies {
             };
             let hosts = PolicyHosts::new(https::Settings {
                 resolver: resolver.clone(),
+                clock: start.clock.clone(),
                 tls: settings.tls.web().clone(),
                 port: block.settings.https_port,
                 local: settings.local,

@@ -1,7 +1,8 @@
 //! What a cache of policies counts, from the start of its actor.
 
 /// The first four are answers; the others, what was fetched for them or unasked. To be watched: `own_faults` and `store_faults` are to
-/// be 0; `stale` that grows means that a domain's servers fail, or are kept from us.
+/// be 0; `stale` that grows means that a domain's servers fail, or are kept from us; `put_off` that grows, that a host of many policies
+/// says nothing.
 #[derive(Default)]
 pub(super) struct Counts {
     /// The newest policy, fetched for it or not.
@@ -11,6 +12,8 @@ pub(super) struct Counts {
     pub unavailable: u64,
     pub fetched: u64,
     pub fetch_errors: u64,
+    /// Not asked for, because others had heard nothing at the policy host.
+    pub put_off: u64,
     pub invalid: u64,
     pub webpki_invalid: u64,
     pub own_faults: u64,
@@ -19,7 +22,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// By name, in the order of showing.
-    pub fn shown(&self) -> [(&'static str, u64); 10] {
+    pub fn shown(&self) -> [(&'static str, u64); 11] {
         [
             ("hits", self.hits),
             ("absent", self.absent),
@@ -27,6 +30,7 @@ impl Counts {
             ("unavailable", self.unavailable),
             ("fetched", self.fetched),
             ("fetch_errors", self.fetch_errors),
+            ("put_off", self.put_off),
             ("invalid", self.invalid),
             ("webpki_invalid", self.webpki_invalid),
             ("own_faults", self.own_faults),

@@ -7,10 +7,13 @@ use posthaste_edge::clock::Clock;
 use posthaste_edge::dns::Asking;
 use posthaste_mail::address::Domain;
 use posthaste_mail::lookup::{Absence, Lookup};
-use posthaste_mail::sts::freshness::{Counsel, Entry, Failed, Known, Record, consult, to_refresh};
+use posthaste_mail::sts::freshness::{
+    Counsel, Entry, Failed, Known, Record, consult, hearsay, to_refresh,
+};
 use posthaste_mail::sts::policy::Policy;
 use posthaste_mail::sts::record::RecordId;
 use posthaste_mail::sts::response::FetchError;
+use posthaste_mail::sts::silence::Hearsay;
 use posthaste_mail::sts::{StsAnswer, record_name};
 
 use super::world::World;
@@ -68,7 +71,13 @@ impl Flight {
                 }
             }
         };
-        match self.world.policy(self.domain.clone(), limit).await.and_then(read) {
+        let hearsay = match self.asking {
+            Asking::Cached => hearsay(self.failed.as_ref()),
+            // Somebody wants to know it for sure: an operator, or mail that is about to fail for the policy that is here.
+            Asking::Anew => Hearsay::Ignored,
+        };
+        let fetched = self.world.policy(self.domain.clone(), limit, hearsay).await;
+        match fetched.and_then(read) {
             Ok((text, policy)) => End::Fetched { id, text, policy },
             Err(why) => End::NotFetched { id, why },
         }

@@ -327,6 +327,9 @@ impl MtaStsCacheActor {
         let now = self.deps.clock.now();
         let counts = &mut self.state.counts;
         match why.result_type() {
+            Some(ResultType::StsPolicyFetchError) if matches!(why, FetchError::Silent { .. }) => {
+                counts.put_off += 1;
+            }
             Some(ResultType::StsPolicyFetchError) => counts.fetch_errors += 1,
             Some(ResultType::StsPolicyInvalid) => counts.invalid += 1,
             Some(ResultType::StsWebpkiInvalid) => counts.webpki_invalid += 1,
@@ -345,7 +348,10 @@ impl MtaStsCacheActor {
     /// Strangers choose how many there are.
     fn make_room_for_failures(&mut self, now: Timestamp) {
         if self.state.failed.len() >= MOST_FAILURES {
-            self.state.failed.retain(|_, failed| now < failed.until);
+            self.state.failed.retain(|_, failed| !failed.is_over(now));
+        }
+        if self.state.failed.len() >= MOST_FAILURES {
+            self.state.failed.retain(|_, failed| failed.holds(now)); // hearsay may put them off once more
         }
         if self.state.failed.len() >= MOST_FAILURES {
             self.state.failed.clear(); // one fetch too many for each of them
@@ -355,7 +361,7 @@ impl MtaStsCacheActor {
     /// What is to be done from time to time.
     fn tidy(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.clock.now();
-        self.state.failed.retain(|_, failed| now < failed.until);
+        self.state.failed.retain(|_, failed| !failed.is_over(now));
         while let Some((oldest, _)) =
             self.state.shelf.oldest().filter(|(_, entry)| entry.is_disused(now))
         {

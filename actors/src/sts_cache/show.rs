@@ -86,10 +86,11 @@ impl Handler<ShowPolicy> for MtaStsCacheActor {
     fn handle(&mut self, message: ShowPolicy, _: &mut Context<Self>) -> Self::Result {
         let ShowPolicy { domain } = message;
         self.view(&domain).ok_or_else(|| match self.state.failed.get(&domain) {
-            Some(failed) => {
+            Some(failed) if failed.holds(self.deps.clock.now()) => {
                 let until = failed.until.rfc3339();
                 format!("no policy of {domain}: {}; not tried again before {until}", failed.why)
             }
+            Some(failed) => format!("no policy of {domain}: {}", failed.why),
             None => format!("no policy of {domain} in the cache"),
         })
     }

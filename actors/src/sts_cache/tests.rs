@@ -11,6 +11,7 @@ use posthaste_edge::sts_store::{DirectoryStore, MemoryStore, StsStore};
 use posthaste_mail::lookup::{Absence, Lookup};
 use posthaste_mail::sts::Absent;
 use posthaste_mail::sts::freshness::Record;
+use posthaste_mail::sts::silence::Hearsay;
 use tokio::sync::Semaphore;
 
 use super::world::Later;
@@ -40,10 +41,16 @@ impl World for Arc<Fake> {
         })
     }
 
-    fn policy(&self, domain: Domain, limit: Duration) -> Later<Result<Vec<u8>, FetchError>> {
+    fn policy(
+        &self,
+        domain: Domain,
+        limit: Duration,
+        hearsay: Hearsay,
+    ) -> Later<Result<Vec<u8>, FetchError>> {
         let fake = Arc::clone(self);
         Box::pin(async move {
-            fake.asked.lock().unwrap().push(format!("{domain} {} s", limit.as_secs()));
+            let sure = if hearsay == Hearsay::Ignored { " for sure" } else { "" };
+            fake.asked.lock().unwrap().push(format!("{domain} {} s{sure}", limit.as_secs()));
             let _leave = fake.leave.acquire().await;
             assert!(!*fake.panics.lock().unwrap(), "broken on purpose");
             fake.policy.lock().unwrap().clone().map(String::into_bytes)
@@ -285,6 +292,75 @@ fn what_cannot_be_fetched_is_left_alone_for_five_minutes() {
 }
 
 #[test]
+fn hearsay_of_a_silent_host_costs_a_domain_one_minute_and_no_policy_that_is_kept() {
+    run(async {
+        let lab = Lab::new();
+        let silent = |for_seconds: u64| {
+            let until = lab.clock.now().plus(Duration::from_secs(for_seconds));
+            FetchError::Silent { told: "not a word from 192.0.2.1".to_string(), until }
+        };
+        let absent = |why: FetchError| StsAnswer::Absent(Absent::NotFetched(why));
+        let kept = lab.asks_for("kept.test").await;
+        assert!(matches!(kept, StsAnswer::Policy { .. }), "{kept:?}");
+        lab.asked();
+        let why = silent(60);
+        lab.has(Err(why.clone()));
+        assert_eq!(lab.asks().await, absent(why.clone()));
+        assert_eq!(lab.asked(), ["_mta-sts.a.test", "a.test 30 s"]);
+        lab.pass(59);
+        assert_eq!(lab.asks().await, absent(why.clone())); // it is not tried
+        assert_eq!(lab.asked(), ["_mta-sts.a.test"]);
+        // The next time the domain asks for itself, though others go on having heard nothing.
+        lab.pass(1);
+        lab.has(Ok(policy_text(WEEK)));
+        assert_eq!(lab.standing().await, Standing::Current);
+        assert_eq!(lab.asked(), ["_mta-sts.a.test", "a.test 30 s for sure"]);
+        // And if it hears nothing, it is left alone like any other.
+        lab.has(Err(why.clone()));
+        assert_eq!(lab.asks_for("b.test").await, absent(why));
+        lab.pass(60);
+        lab.has(Err(FetchError::TimedOut));
+        assert_eq!(lab.asks_for("b.test").await, absent(FetchError::TimedOut));
+        lab.asked();
+        lab.pass(299);
+        assert_eq!(lab.asks_for("b.test").await, absent(FetchError::TimedOut));
+        assert_eq!(lab.asked(), ["_mta-sts.b.test"]);
+        lab.pass(1);
+        assert_eq!(lab.asks_for("b.test").await, absent(FetchError::TimedOut));
+        assert_eq!(lab.asked(), ["_mta-sts.b.test", "b.test 30 s"]);
+        // What is kept holds, and is not taken for absent.
+        lab.says(record("2"));
+        lab.has(Err(silent(60)));
+        let holds = lab.asks_for("kept.test").await;
+        assert!(
+            matches!(&holds, StsAnswer::Policy { standing: Standing::Outdated(_), .. }),
+            "{holds:?}"
+        );
+        assert_eq!((lab.counts("put_off").await, lab.counts("fetch_errors").await), (3, 2));
+    });
+}
+
+#[test]
+fn a_refresh_that_hearsay_put_off_is_made_for_sure_the_next_time() {
+    run(async {
+        let lab = Lab::new();
+        assert_eq!(lab.standing().await, Standing::Current);
+        lab.pass(24 * 3600);
+        lab.until("fetched anew", async || lab.counts("fetched").await == 2).await;
+        lab.asked();
+        let until = lab.clock.now().plus(Duration::from_secs(24 * 3600 + 60));
+        lab.has(Err(FetchError::Silent { told: String::new(), until }));
+        lab.pass(24 * 3600);
+        lab.until("put off", async || lab.counts("put_off").await == 1).await;
+        lab.has(Ok(policy_text(WEEK)));
+        lab.pass(2 * 3600);
+        lab.until("fetched", async || lab.counts("fetched").await == 3).await;
+        let asked = ["_mta-sts.a.test", "a.test 60 s"];
+        assert_eq!(lab.asked(), [&asked[..], &[asked[0], "a.test 60 s for sure"]].concat());
+    });
+}
+
+#[test]
 fn a_policy_holds_while_record_and_host_are_under_attack() {
     run(async {
         let lab = Lab::new();
@@ -476,7 +552,7 @@ fn operators_look_fetch_and_forget() {
         };
         assert_eq!(show("a.test").await.unwrap_err(), "no policy of a.test in the cache");
         let view = refresh("a.test").await.unwrap();
-        assert_eq!(lab.asked(), ["_mta-sts.a.test anew", "a.test 60 s"]);
+        assert_eq!(lab.asked(), ["_mta-sts.a.test anew", "a.test 60 s for sure"]);
         assert_eq!(
             (view.line.mode.as_str(), view.line.mx.as_slice()),
             ("enforce", &["mx.test".to_string()][..])

@@ -8,6 +8,7 @@ use posthaste_edge::https::PolicyHosts;
 use posthaste_mail::address::Domain;
 use posthaste_mail::sts::freshness::Record;
 use posthaste_mail::sts::response::FetchError;
+use posthaste_mail::sts::silence::Hearsay;
 
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -17,7 +18,12 @@ pub trait World: Send + Sync {
     fn record(&self, name: Domain, asking: Asking) -> Later<Record>;
 
     /// The text that the domain's policy host has.
-    fn policy(&self, domain: Domain, limit: Duration) -> Later<Result<Vec<u8>, FetchError>>;
+    fn policy(
+        &self,
+        domain: Domain,
+        limit: Duration,
+        hearsay: Hearsay,
+    ) -> Later<Result<Vec<u8>, FetchError>>;
 }
 
 /// DNS and HTTPS.
@@ -33,8 +39,13 @@ impl World for Net {
         Box::pin(async move { resolver.txt(&name, asking).await })
     }
 
-    fn policy(&self, domain: Domain, limit: Duration) -> Later<Result<Vec<u8>, FetchError>> {
+    fn policy(
+        &self,
+        domain: Domain,
+        limit: Duration,
+        hearsay: Hearsay,
+    ) -> Later<Result<Vec<u8>, FetchError>> {
         let hosts = self.hosts.clone();
-        Box::pin(async move { hosts.fetch(&domain, limit).await })
+        Box::pin(async move { hosts.fetch(&domain, limit, hearsay).await })
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream as Plain};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
@@ -15,6 +16,7 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
 use posthaste_mail::sts::response::ResultType;
+use posthaste_mail::sts::silence::HEARSAY;
 use posthaste_mail::time::Timestamp;
 
 use super::*;
@@ -122,7 +124,7 @@ impl Lab {
 
     async fn fetch(&self) -> Result<String, FetchError> {
         let domain = Domain::parse("example.localhost").unwrap();
-        let text = self.hosts.fetch(&domain, Duration::from_secs(5)).await?;
+        let text = self.hosts.fetch(&domain, Duration::from_secs(5), Hearsay::Believed).await?;
         Ok(String::from_utf8(text).unwrap())
     }
 }
@@ -130,10 +132,11 @@ impl Lab {
 fn hosts(tls: WebTls, port: u16, allow_loopback: bool) -> PolicyHosts {
     // Nobody is asked: all names are reserved ones.
     let clock = Clock::manual(Timestamp::from_secs(1_000_000));
-    let resolver =
-        Resolver::new(&["127.0.0.1:1".parse().unwrap()], clock, Signed::Unneeded).unwrap();
+    let server = "127.0.0.1:1".parse().unwrap();
+    let resolver = Resolver::new(&[server], clock.clone(), Signed::Unneeded).unwrap();
     PolicyHosts::new(Settings {
         resolver,
+        clock,
         tls,
         port,
         local: LocalAddresses::default(),
@@ -200,9 +203,9 @@ async fn certificates_that_prove_nothing() {
 #[tokio::test]
 async fn the_systems_roots_do_not_know_ours() {
     let lab = Lab::new(good, |tls| says(GOOD)(tls));
-    let hosts = hosts(WebTls::new(&[]).unwrap(), lab.hosts.0.port, true);
+    let hosts = hosts(WebTls::new(&[]).unwrap(), lab.hosts.settings.port, true);
     let domain = Domain::parse("example.localhost").unwrap();
-    let end = hosts.fetch(&domain, Duration::from_secs(5)).await;
+    let end = hosts.fetch(&domain, Duration::from_secs(5), Hearsay::Believed).await;
     assert!(matches!(end, Err(FetchError::Certificate(_))), "{end:?}");
 }
 
@@ -283,7 +286,7 @@ async fn hosts_that_break_off_or_take_too_long() {
     };
     let lab = Lab::new(good, slow);
     let domain = Domain::parse("example.localhost").unwrap();
-    let end_slow = lab.hosts.fetch(&domain, Duration::from_secs(1)).await;
+    let end_slow = lab.hosts.fetch(&domain, Duration::from_secs(1), Hearsay::Believed).await;
     assert_eq!(end_slow, Err(FetchError::TimedOut));
 }
 
@@ -317,22 +320,162 @@ async fn hosts_without_tls_or_without_anybody() {
     let held = std::sync::Mutex::new(Vec::new());
     let mute = Lab::serving(&root, move |client| held.lock().unwrap().push(client));
     let domain = Domain::parse("example.localhost").unwrap();
-    let end_mute = mute.hosts.fetch(&domain, Duration::from_secs(1)).await;
+    let end_mute = mute.hosts.fetch(&domain, Duration::from_secs(1), Hearsay::Believed).await;
     assert_eq!(end_mute, Err(FetchError::TimedOut));
 
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let tls = WebTls::new(&[]).unwrap();
-    let end_nobody = hosts(tls, nobody, true).fetch(&domain, Duration::from_secs(5)).await;
+    let end_nobody =
+        hosts(tls, nobody, true).fetch(&domain, Duration::from_secs(5), Hearsay::Believed).await;
     assert!(matches!(end_nobody, Err(FetchError::Connect(_))), "{end_nobody:?}");
+}
+
+/// Takes connections and says nothing, until it is told to speak.
+struct Moody {
+    lab: Lab,
+    speaks: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Moody {
+    fn new() -> Moody {
+        let root = issue(None, "root", &[], VALID);
+        let leaf = issue(Some(&root), "x", &["*.localhost", "mta-sts.example.localhost"], VALID);
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        acceptor.set_private_key(&leaf.key).unwrap();
+        acceptor.set_certificate(&leaf.certificate).unwrap();
+        let acceptor = acceptor.build();
+        let (speaks, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (speak, call) = (Arc::clone(&speaks), Arc::clone(&calls));
+        let mut held = Vec::new();
+        let lab = Lab::serving(&root, move |client| {
+            call.fetch_add(1, Ordering::SeqCst);
+            if speak.load(Ordering::SeqCst)
+                && let Ok(mut tls) = acceptor.accept(client.try_clone().unwrap())
+            {
+                let _ = tls.read(&mut [0; 4096]);
+                let _ = tls.write_all(GOOD.as_bytes());
+                let _ = tls.shutdown();
+            } else {
+                held.push(client);
+            }
+        });
+        Moody { lab, speaks, calls }
+    }
+
+    async fn fetch(&self, name: &str, hearsay: Hearsay) -> Result<Vec<u8>, FetchError> {
+        let domain = Domain::parse(name).unwrap();
+        self.lab.hosts.fetch(&domain, Duration::from_secs(5), hearsay).await
+    }
+
+    /// One waits at the host, and time goes by.
+    async fn one_waits(&self, seconds: u64, meanwhile: impl Future<Output = ()>) {
+        let begun = self.calls.load(Ordering::SeqCst);
+        let meanwhile = async {
+            while self.calls.load(Ordering::SeqCst) == begun {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.lab.hosts.settings.clock.advance(Duration::from_secs(seconds));
+            meanwhile.await;
+        };
+        tokio::select! {
+            end = self.fetch("first.localhost", Hearsay::Ignored) => panic!("{end:?}"),
+            () = meanwhile => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_silent_host_is_not_asked_for_all_its_domains() {
+    let host = Moody::new();
+    let clock = host.lab.hosts.settings.clock.clone();
+    host.one_waits(5, async {
+        for name in ["a.localhost", "b.localhost", "c.localhost"] {
+            let end = host.fetch(name, Hearsay::Believed).await.unwrap_err();
+            let FetchError::Silent { told, until } = &end else { panic!("{end:?}") };
+            assert!(told.starts_with("not a word from 127.0.0.1"), "{told}");
+            assert_eq!(until.as_secs(), 1_000_065);
+            assert_eq!(end.result_type(), Some(ResultType::StsPolicyFetchError));
+        }
+        assert_eq!(host.calls.load(Ordering::SeqCst), 1);
+    })
+    .await;
+    // Also when the one who waited has gone; and no longer than a minute.
+    clock.advance(Duration::from_secs(59));
+    assert!(matches!(
+        host.fetch("d.localhost", Hearsay::Believed).await,
+        Err(FetchError::Silent { .. })
+    ));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(host.fetch("e.localhost", Hearsay::Believed).await, Err(FetchError::TimedOut));
+    assert_eq!(host.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn hearsay_may_be_ignored_and_a_word_ends_it() {
+    let host = Moody::new();
+    host.one_waits(5, async {}).await;
+    host.speaks.store(true, Ordering::SeqCst);
+    let put_off = host.fetch("example.localhost", Hearsay::Believed).await;
+    assert!(matches!(put_off, Err(FetchError::Silent { .. })), "{put_off:?}");
+    assert!(host.fetch("example.localhost", Hearsay::Ignored).await.is_ok());
+    assert!(host.fetch("example.localhost", Hearsay::Believed).await.is_ok());
+    // It speaks: whatever it says, that is no silence, however long it takes.
+    let slow: Says = |tls| {
+        let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n");
+        let _ = tls.read(&mut [0; 1]);
+    };
+    let lab = Lab::new(good, slow);
+    let domain = Domain::parse("example.localhost").unwrap();
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        lab.hosts.settings.clock.advance(Duration::from_secs(20));
+    };
+    let fetch = lab.hosts.fetch(&domain, Duration::from_secs(1), Hearsay::Believed);
+    let (end, ()) = tokio::join!(fetch, meanwhile);
+    assert_eq!(end, Err(FetchError::TimedOut));
+    assert_eq!(lab.hosts.book.silent_until("127.0.0.1".parse().unwrap()), None);
+}
+
+/// What another address says is not the last word while one is passed over.
+#[tokio::test]
+async fn who_was_passed_over_might_have_had_the_policy() {
+    let passed_over = || {
+        let mut passed_over = PassedOver::default();
+        passed_over.skip("192.0.2.1".parse().unwrap(), Timestamp::from_secs(7));
+        passed_over
+    };
+    let until = Timestamp::from_secs(7);
+    let told = "not a word from 192.0.2.1; besides, policy host answered with status 404";
+    let silent = FetchError::Silent { told: told.to_string(), until };
+    assert_eq!(passed_over().explain(FetchError::Status(404)), silent);
+    let ours = FetchError::Ours("no descriptors".to_string());
+    assert_eq!(passed_over().explain(ours.clone()), ours);
+    assert_eq!(PassedOver::default().explain(FetchError::Status(404)), FetchError::Status(404));
+}
+
+#[tokio::test]
+async fn a_silent_address_leaves_time_for_the_next() {
+    let host = Moody::new();
+    let clock = &host.lab.hosts.settings.clock;
+    // Nobody listens at the second one.
+    let [first, second] = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+    let name = Domain::parse("mta-sts.a.localhost").unwrap();
+    let begun = tokio::time::Instant::now();
+    let end = host.lab.hosts.reach(&name, vec![first, second]).await.err();
+    assert!(matches!(&end, Some(FetchError::Connect(why)) if why.contains("refused")), "{end:?}");
+    assert!(begun.elapsed() >= WORD_LIMIT);
+    assert_eq!(host.lab.hosts.book.silent_until(first), Some(clock.now().plus(HEARSAY)));
+    assert_eq!(host.lab.hosts.book.silent_until(second), None);
 }
 
 #[tokio::test]
 async fn our_own_addresses_are_no_policy_hosts() {
     let lab = Lab::new(good, |tls| says(GOOD)(tls));
-    let hosts = hosts(lab.hosts.0.tls.clone(), lab.hosts.0.port, false);
+    let hosts = hosts(lab.hosts.settings.tls.clone(), lab.hosts.settings.port, false);
     let of = async |name: &str| {
         let domain = Domain::parse(name).unwrap();
-        hosts.fetch(&domain, Duration::from_secs(5)).await.unwrap_err()
+        hosts.fetch(&domain, Duration::from_secs(5), Hearsay::Believed).await.unwrap_err()
     };
     assert_eq!(
         of("example.localhost").await,

@@ -10,11 +10,11 @@ use async_native_tls::{Protocol, TlsConnector, TlsStream};
 use native_tls::Certificate;
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use posthaste_mail::address::Domain;
 
-pub type WebStream = TlsStream<TcpStream>;
+pub type WebStream<S> = TlsStream<S>;
 
 /// SSL_R_CERTIFICATE_VERIFY_FAILED (openssl/sslerr.h).
 const VERIFY_FAILED: i32 = 134;
@@ -63,11 +63,10 @@ impl WebTls {
     }
 
     /// One handshake; `host` is sent as SNI and has to be in the certificate.
-    pub async fn handshake(
-        &self,
-        stream: TcpStream,
-        host: &Domain,
-    ) -> Result<WebStream, WebTlsError> {
+    pub async fn handshake<S>(&self, stream: S, host: &Domain) -> Result<WebStream<S>, WebTlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut builder = native_tls::TlsConnector::builder();
         // RFC 8461 §3.3 wants TLS 1.2 or newer.
         builder.min_protocol_version(Some(Protocol::Tlsv12));
@@ -89,11 +88,14 @@ impl WebTls {
     }
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<WebStream, native_tls::Error>> + Send>>;
+type Connecting<S> = Pin<Box<dyn Future<Output = Result<WebStream<S>, native_tls::Error>> + Send>>;
 
 /// The library makes a connector for every handshake and reads the system's roots each time, which takes some 90 ms of the thread that
 /// polls first: a thread that may block. After that the handshake goes on like any other.
-async fn begun_elsewhere(mut connecting: Connecting) -> Result<WebStream, WebTlsError> {
+async fn begun_elsewhere<S>(mut connecting: Connecting<S>) -> Result<WebStream<S>, WebTlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let begin = tokio::task::spawn_blocking(move || {
         let first = connecting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         (connecting, first)
@@ -116,7 +118,10 @@ fn cause(error: &native_tls::Error) -> WebTlsError {
 
 /// RFC 8461 §3.3: a DNS-ID, so the common name does not count, which the library takes when there are no alternative names. RFC 6125
 /// §6.4.3: a wildcard is the whole of the leftmost label.
-fn carries(tls: &WebStream, host: &Domain) -> Result<bool, String> {
+fn carries<S>(tls: &WebStream<S>, host: &Domain) -> Result<bool, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let leaf = tls.peer_certificate().map_err(|e| e.to_string())?;
     let der = leaf.ok_or("there is none")?.to_der().map_err(|e| e.to_string())?;
     let leaf = X509::from_der(&der).map_err(|e| e.to_string())?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::policy::Policy;
 use super::record::{RecordId, select};
 use super::response::FetchError;
+use super::silence::{HEARSAY, Hearsay};
 use super::{Absent, Standing, StsAnswer, Unavailable};
 use crate::dice::Dice;
 use crate::lookup::{Absence, Lookup};
@@ -23,6 +24,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const SEEN: Duration = MINUTE;
 /// RFC 8461 §5.1: five minutes between two fetches of a policy that cannot be had.
 const BACK_OFF: Duration = Duration::from_secs(5 * 60);
+/// Who was put off by hearsay asks for itself the next time, if that comes within so long: longer than a refresh waits to be tried again.
+const OWED: Duration = Duration::from_secs(3 * 3600);
 /// What was fetched that recently is not fetched again unasked.
 const YOUNG: Duration = Duration::from_secs(12 * 3600);
 /// Policies that were not used for so long are not kept fresh,
@@ -84,10 +87,40 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// Nothing is remembered of a fault of our own.
+    /// Nothing is remembered of a fault of our own, and of what others have met no longer than they would tell it: a stranger may have had
+    /// them meet it.
     pub fn remembered(id: RecordId, why: FetchError, now: Timestamp) -> Option<Failed> {
-        let ours = matches!(why, FetchError::Ours(_));
-        (!ours).then(|| Failed { id, until: now.plus(BACK_OFF), why })
+        if let FetchError::Ours(_) = why {
+            return None;
+        }
+        let until = match why {
+            FetchError::Silent { until, .. } => until.min(now.plus(HEARSAY)),
+            _ => now.plus(BACK_OFF), // whatever else it was
+        };
+        Some(Failed { id, until, why })
+    }
+
+    pub fn holds(&self, now: Timestamp) -> bool {
+        // A clock that was set back must not make it longer.
+        now < self.until && self.until.since(now) <= BACK_OFF
+    }
+
+    /// May it be forgotten? Hearsay is remembered for longer than it holds.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let owed = if self.is_hearsay() { OWED } else { Duration::ZERO };
+        now >= self.until.plus(owed) || self.until.since(now) > BACK_OFF
+    }
+
+    fn is_hearsay(&self) -> bool {
+        matches!(self.why, FetchError::Silent { .. })
+    }
+}
+
+/// What the next fetch makes of hearsay: a domain is not put off by it twice in a row.
+pub fn hearsay(failed: Option<&Failed>) -> Hearsay {
+    match failed.is_some_and(Failed::is_hearsay) {
+        true => Hearsay::Ignored,
+        false => Hearsay::Believed,
     }
 }
 
@@ -139,7 +172,7 @@ pub fn consult(known: Known<'_>, record: &Record, now: Timestamp) -> Counsel {
         }
         (Read::Unknown(why), None) => return Counsel::Say(StsAnswer::Unavailable(why)),
     };
-    match known.failed.filter(|failed| failed.id == id && now < failed.until) {
+    match known.failed.filter(|failed| failed.id == id && failed.holds(now)) {
         Some(failed) => Counsel::Say(not_fetched(known.entry, &failed.why, now)),
         None => Counsel::Fetch(id),
     }
@@ -357,6 +390,8 @@ pub(crate) mod tests {
         assert_eq!(consult(known, &record("1"), after(300)), Counsel::Fetch(id("1")));
         assert_eq!(consult(known, &record("2"), after(1)), Counsel::Fetch(id("2"))); // another one
         assert_eq!(Failed::remembered(id("1"), ours(), FETCHED), None);
+        // The clock was set back.
+        assert!(!failed.holds(FETCHED.minus(HOUR)) && failed.is_over(FETCHED.minus(HOUR)));
 
         // With an older one in the cache, that one is used meanwhile.
         let entry = Arc::new(entry("0", WEEK, FETCHED));
@@ -454,6 +489,32 @@ pub(crate) mod tests {
         assert_eq!(refresh_at_start(&entry, after(60 * 86_400), &mut dice), None);
         let again = refresh_again_at(FETCHED, &mut dice).since(FETCHED);
         assert!(again >= HOUR && again < 2 * HOUR);
+    }
+
+    #[test]
+    fn hearsay_costs_a_domain_a_minute_and_not_twice() {
+        let silent = |until| FetchError::Silent { told: "192.0.2.1".to_string(), until };
+        // However long others would tell it.
+        for (told_for, holds_for) in [(20, 20), (60, 60), (3600, 60)] {
+            let failed = Failed::remembered(id("1"), silent(after(told_for)), FETCHED).unwrap();
+            let known = Known { failed: Some(&failed), ..Known::default() };
+            let absent = StsAnswer::Absent(Absent::NotFetched(failed.why.clone()));
+            assert_eq!(consult(known, &record("1"), after(holds_for - 1)), Counsel::Say(absent));
+            let fetch = Counsel::Fetch(id("1"));
+            assert_eq!(consult(known, &record("1"), after(holds_for)), fetch);
+            // That fetch is its own, also when it is a refresh and comes two hours later.
+            assert_eq!(hearsay(Some(&failed)), Hearsay::Ignored);
+            assert!(!failed.is_over(after(2 * 3600)) && failed.is_over(after(4 * 3600)));
+        }
+        let own = Failed::remembered(id("1"), FetchError::TimedOut, FETCHED).unwrap();
+        assert_eq!((hearsay(Some(&own)), hearsay(None)), (Hearsay::Believed, Hearsay::Believed));
+        assert!(own.is_over(after(300)));
+        // What is kept holds, whatever is told.
+        let kept = Arc::new(entry("1", WEEK, FETCHED));
+        assert!(matches!(
+            not_fetched(Some(&kept), &silent(after(60)), after(1)),
+            StsAnswer::Policy { standing: Standing::Outdated(_), .. }
+        ));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! MTA-STS (RFC 8461): what a domain says about the exchangers of its mail, read strictly, and how long that is believed.
 //!
 //! `record` reads the TXT record that says there is a policy, `response` judges what the policy host sends, `policy` reads the text,
-//! `matching` compares exchangers with it, `freshness` decides what is known, what has to be fetched, and what an asker is told. Nothing
-//! here asks anybody; what is demanded of a session because of a policy is in `crate::policy`.
+//! `matching` compares exchangers with it, `freshness` decides what is known, what has to be fetched, and what an asker is told, `silence`
+//! which policy hosts are not worth waiting for. Nothing here asks anybody; what is demanded of a session because of a policy is in `crate::policy`.
 
 pub mod freshness;
 pub mod matching;
@@ -10,6 +10,7 @@ pub mod policy;
 pub mod record;
 pub mod response;
 pub mod shelf;
+pub mod silence;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::PolicyError;
 use crate::outcome::one_line;
+use crate::time::Timestamp;
 
 /// The path of every policy.
 pub const PATH: &str = "/.well-known/mta-sts.txt";
@@ -32,6 +33,12 @@ pub enum FetchError {
     MediaType(String),
     TooLong,
     TimedOut,
+    /// As if it had: other fetches have waited for its addresses in vain, so they were not asked, or not all of them. What was met
+    /// there, and when it is over.
+    Silent {
+        told: String,
+        until: Timestamp,
+    },
     /// It was fetched, and is none.
     Policy(PolicyError),
     /// A fault of our own, which says nothing about the domain.
@@ -58,7 +65,8 @@ impl FetchError {
             | FetchError::Http(_)
             | FetchError::Status(_)
             | FetchError::TooLong
-            | FetchError::TimedOut => Some(ResultType::StsPolicyFetchError),
+            | FetchError::TimedOut
+            | FetchError::Silent { .. } => Some(ResultType::StsPolicyFetchError),
             FetchError::Certificate(_) => Some(ResultType::StsWebpkiInvalid),
             FetchError::MediaType(_) | FetchError::Policy(_) => Some(ResultType::StsPolicyInvalid),
             FetchError::Ours(_) => None,
@@ -89,6 +97,9 @@ impl fmt::Display for FetchError {
             FetchError::MediaType(what) => write!(f, "policy is {what} and not text/plain"),
             FetchError::TooLong => write!(f, "policy is longer than {} KiB", LONGEST / 1024),
             FetchError::TimedOut => f.write_str("policy host took too long"),
+            FetchError::Silent { told, .. } => {
+                write!(f, "policy host took too long, as other fetches have found out: {told}")
+            }
             FetchError::Policy(why) => write!(f, "reading the policy: {why}"),
             FetchError::Ours(why) => write!(f, "fetching the policy: {why}"),
         }
@@ -161,6 +172,8 @@ mod tests {
         let is = |error, name: &str| assert_eq!(named(error).as_deref(), Some(name));
         is(FetchError::Status(404), "sts-policy-fetch-error");
         is(FetchError::TimedOut, "sts-policy-fetch-error");
+        let silent = FetchError::Silent { told: String::new(), until: Timestamp::ZERO };
+        is(silent, "sts-policy-fetch-error");
         is(FetchError::Certificate("expired".into()), "sts-webpki-invalid");
         is(FetchError::Policy(PolicyError::Mode), "sts-policy-invalid");
         is(FetchError::MediaType("text/html".into()), "sts-policy-invalid");
