@@ -177,7 +177,8 @@ impl Round {
     }
 
     fn verdict(&self, said: &[Said]) -> Said {
-        let mut verdict = verdict::verdict(said, &self.troubles, self.coverage, 0);
+        let troubles: Vec<Said> = self.troubles.iter().cloned().map(Said::from).collect();
+        let mut verdict = verdict::verdict(said, &troubles, self.coverage, 0);
         let failure = &mut verdict.failure;
         // Several servers, and nothing that one of them alone has said: all of it.
         let alone = matches!(failure.cause, Cause::Refused(_)) || failure.is_no_attempt();

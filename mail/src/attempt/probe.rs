@@ -64,7 +64,7 @@ pub async fn probe<P: ProbePorts>(
                     Some((domain, found))
                 }
                 Err(failure) => {
-                    walk.troubles.push(failure);
+                    walk.troubles.push(failure.into());
                     None
                 }
             }

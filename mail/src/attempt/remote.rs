@@ -140,7 +140,7 @@ impl Run {
     ) {
         match look_up(domain, &rules.our_name, ports, dice).await {
             Ok(found) => walk.exchangers(domain, &found, self, ports).await,
-            Err(failure) => walk.troubles.push(failure),
+            Err(failure) => walk.troubles.push(failure.into()),
         }
     }
 }

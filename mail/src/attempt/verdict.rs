@@ -2,11 +2,19 @@
 
 use crate::outcome::{Cause, Class, Failure, SessionFacts, Stage};
 
-/// Something a server, or the way to it, had against one recipient, and the session it was said in.
+/// Something a server, or the way to it, had against one recipient, and the session it was said in, or what was known of one before it was
+/// there.
 #[derive(Clone, Debug)]
 pub struct Said {
     pub failure: Failure,
     pub facts: SessionFacts,
+}
+
+/// Nothing is known of any session.
+impl From<Failure> for Said {
+    fn from(failure: Failure) -> Said {
+        Said { failure, facts: SessionFacts::default() }
+    }
 }
 
 /// How much of the plan the troubles stand for.
@@ -22,20 +30,18 @@ pub enum Coverage {
 ///
 /// `said` of this recipient, `troubles` of hosts before any recipient was named, both in the order of trial; `hosts` is how many were
 /// tried.
-pub fn verdict(said: &[Said], troubles: &[Failure], coverage: Coverage, hosts: usize) -> Said {
-    let beside =
-        |failure: &Failure| Said { failure: failure.clone(), facts: SessionFacts::default() };
-    let all: Vec<Said> = said.iter().cloned().chain(troubles.iter().map(beside)).collect();
+pub fn verdict(said: &[Said], troubles: &[Said], coverage: Coverage, hosts: usize) -> Said {
+    let all: Vec<&Said> = said.iter().chain(troubles).collect();
     // `max_by_key` takes the last of equals: reversed, so that the most preferred exchanger speaks.
     let temporary = all.iter().filter(|s| s.failure.class() == Class::Temporary);
     let telling = temporary.rev().max_by_key(|s| weight(s.failure.cause));
     let mut verdict = match (telling.or(all.first()), coverage) {
-        (None, _) => beside(&Failure::new(Cause::Unreachable, "no mail exchanger could be tried")),
+        (None, _) => Failure::new(Cause::Unreachable, "no mail exchanger could be tried").into(),
         (Some(last), Coverage::Partial) if last.failure.class() == Class::Permanent => {
             let text = format!("not every mail exchanger was asked; one said: {}", last.failure);
             Said { failure: Failure::new(Cause::Unreachable, text), facts: last.facts.clone() }
         }
-        (Some(one), _) => one.clone(),
+        (Some(one), _) => Said::clone(one),
     };
     // A reply is told in the server's own words.
     if hosts > 1 && !matches!(verdict.failure.cause, Cause::Refused(_)) {
@@ -155,17 +161,14 @@ mod tests {
     use crate::level::TlsLevel;
     use crate::status::Enhanced;
 
-    fn said(failure: Failure) -> Said {
-        Said { failure, facts: SessionFacts::default() }
-    }
-
     #[test]
     fn temporary_wins_whoever_said_it() {
-        let too_large = said(Failure::new(Cause::TooLarge, "limit 10"));
+        let too_large = Said::from(Failure::new(Cause::TooLarge, "limit 10"));
         let down = Failure::new(Cause::Unreachable, "refused");
-        let end = verdict(std::slice::from_ref(&too_large), &[down], Coverage::Whole, 2).failure;
+        let end =
+            verdict(std::slice::from_ref(&too_large), &[down.into()], Coverage::Whole, 2).failure;
         assert_eq!((end.code, end.text.as_str()), (451, "refused; 2 mail exchangers tried"));
-        let busy = said(Failure::refused(Stage::Rcpt, 450, None, "later"));
+        let busy = Said::from(Failure::refused(Stage::Rcpt, 450, None, "later"));
         let end = verdict(&[busy, too_large.clone()], &[], Coverage::Whole, 2).failure;
         assert_eq!((end.code, end.text.as_str()), (450, "later"));
         let end = verdict(&[too_large], &[], Coverage::Whole, 1).failure;
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn nobody_is_failed_while_somebody_was_not_asked() {
-        let no = Failure::refused(Stage::Greeting, 554, None, "no mail here");
+        let no = Said::from(Failure::refused(Stage::Greeting, 554, None, "no mail here"));
         let end = verdict(&[], std::slice::from_ref(&no), Coverage::Partial, 1).failure;
         assert_eq!(end.class(), Class::Temporary);
         assert!(end.text.contains("no mail here"), "{}", end.text);
@@ -204,7 +207,7 @@ mod tests {
     fn policy_outranks_tls_and_tls_a_reply() {
         let causes = [Cause::DnsFailed, Cause::Unreachable, Cause::Injected, Cause::TlsLevelTooLow];
         for (first, rest) in causes.iter().zip(causes.iter().skip(1)) {
-            let both = [Failure::new(*rest, "b"), Failure::new(*first, "a")];
+            let both = [Failure::new(*rest, "b").into(), Failure::new(*first, "a").into()];
             assert_eq!(verdict(&[], &both, Coverage::Whole, 1).failure.cause, *rest);
         }
     }

@@ -10,7 +10,8 @@ use crate::attempt::ports::Approach;
 use crate::attempt::verdict::{Coverage, Said, verdict};
 use crate::dice::Dice;
 use crate::lookup::Lookup;
-use crate::outcome::{Cause, Class, Failure, Outcome, Remote};
+use crate::outcome::{Cause, Class, Failure, Outcome, Remote, SessionFacts};
+use crate::policy::requirement::Requirement;
 use crate::route::addresses::addresses_of;
 use crate::route::mx::{Candidate, Exchangers, exchangers};
 
@@ -87,7 +88,7 @@ pub async fn look_up<A: Approach>(
 pub struct Walk {
     most_addresses: usize,
     /// What went wrong before a session was there.
-    pub troubles: Vec<Failure>,
+    pub troubles: Vec<Said>,
     pub tried: Vec<IpAddr>,
     /// Of those the ones that fell short of what is demanded of the host they were tried as: by another host's name they may do.
     misnamed: Vec<IpAddr>,
@@ -204,16 +205,17 @@ impl Walk {
 
     /// RFC 5321 §5.1: we are in the list, and nobody better took the message.
     fn ends_with_ourselves(&mut self, domain: &Domain) {
-        let without_address = |f: &Failure| f.cause == Cause::NoAddress;
+        let without_address = |said: &Said| said.failure.cause == Cause::NoAddress;
         if self.troubles.iter().all(without_address) {
-            self.troubles = vec![match self.troubles.first() {
+            let end = match self.troubles.first() {
                 None => {
                     let text = format!("mail for {domain} loops back to this host");
                     Failure::new(Cause::Loop, text)
                 }
                 // A better one is there, and its zone may be mended: that is no loop yet.
-                Some(first) => Failure::new(Cause::AddressLookupFailed, first.text.clone()),
-            }];
+                Some(first) => Failure::new(Cause::AddressLookupFailed, first.failure.text.clone()),
+            };
+            self.troubles = vec![end.into()];
         }
     }
 
@@ -254,10 +256,10 @@ impl Walk {
                     }
                     // Addresses that are not known cannot be asked: whoever is left without a verdict waits for them.
                     if let Some(trouble) = found.trouble(host).filter(|_| self.goes_on(visitor)) {
-                        self.troubles.push(trouble);
+                        self.troubles.push(trouble.into());
                     }
                 }
-                Err(failure) => self.troubles.push(failure),
+                Err(failure) => self.troubles.push(failure.into()),
             }
         }
         Next::Host
@@ -275,7 +277,7 @@ impl Walk {
         if usable.is_empty() {
             let host = &candidate.host;
             let text = format!("no address of {host} is of a family that we may use");
-            self.troubles.push(Failure::new(Cause::Unreachable, text));
+            self.troubles.push(Failure::new(Cause::Unreachable, text).into());
             return Next::Host;
         }
         self.hosts += 1;
@@ -335,14 +337,14 @@ impl Walk {
     ) -> Next {
         if ports.is_own(address) {
             let text = format!("{address} is this host or a loopback address");
-            self.troubles.push(Failure::new(Cause::Loop, text));
+            self.troubles.push(Failure::new(Cause::Loop, text).into());
             return Next::Host;
         }
         let requirement = match ports.require(candidate).await {
             Ok(requirement) => requirement,
             Err(failure) => {
                 let host = candidate.map_or_else(|| literal(address), |c| c.host.to_string());
-                self.troubles.push(failure.at(Remote { host, address: None }));
+                self.troubles.push(failure.at(Remote { host, address: None }).into());
                 return Next::Host;
             }
         };
@@ -366,7 +368,7 @@ impl Walk {
                     // A host that wants no mail wants it at none of its addresses.
                     let answered = matches!(failure.cause, Cause::Refused(_))
                         && failure.class() == Class::Permanent;
-                    self.troubles.push(failure);
+                    self.troubles.push(Said { failure, facts: facts_before(&requirement) });
                     return if answered { Next::Host } else { Next::Address };
                 }
             }
@@ -384,4 +386,10 @@ fn is_of_the_name(cause: Cause) -> bool {
             | Cause::RequireTlsImpossible
             | Cause::HandshakeFailed
     )
+}
+
+/// What is known of a session that never came to be used: the TLS level stays none, whatever TLS there was.
+fn facts_before(requirement: &Requirement) -> SessionFacts {
+    let policies = requirement.said.clone();
+    SessionFacts { mx_level: requirement.mx, policies, ..SessionFacts::default() }
 }

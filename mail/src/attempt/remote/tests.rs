@@ -109,6 +109,8 @@ pub struct World {
     pub demanded: Vec<Tls>,
     pub transactions: Vec<usize>,
     pub outcomes: Vec<(u32, Outcome)>,
+    /// Of the session that the last of them come from.
+    pub facts: SessionFacts,
     pub released: Vec<Standing>,
 }
 
@@ -151,6 +153,7 @@ impl Default for World {
             demanded: vec![],
             transactions: vec![],
             outcomes: vec![],
+            facts: SessionFacts::default(),
             released: vec![],
         }
     }
@@ -273,8 +276,9 @@ impl Delivery for World {
     async fn release(&mut self, _: Line, standing: Standing) {
         self.released.push(standing);
     }
-    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, _: &SessionFacts, rest: Rest) {
+    async fn settle(&mut self, outcomes: Vec<(u32, Outcome)>, facts: &SessionFacts, rest: Rest) {
         self.outcomes.extend(outcomes);
+        self.facts = facts.clone();
         let left = self.people as usize - self.outcomes.len();
         assert_eq!(rest, if left == 0 { Rest::None } else { Rest::Some });
     }
@@ -891,6 +895,19 @@ fn what_policies_demand_is_known_before_the_dial() {
     let Lookup::Found { value, .. } = two().mx else { panic!() };
     let mx = Lookup::Found { value, authentic: true, canonical: None };
     assert_eq!(World { policies: signed, mx, ..two() }.run().code(), "delivered");
+}
+
+#[test]
+fn what_is_known_of_a_host_is_told_also_without_a_session() {
+    let policies = Policies { dnssec: true, ..Policies::default() };
+    let Lookup::Found { value, .. } = mx(&[(10, "mx1.test.")]) else { panic!() };
+    let mx = Lookup::Found { value, authentic: true, canonical: None };
+    let unproven = |_| Err(Failure::new(Cause::TlsUnproven, "expired"));
+    let world = World { policies, mx, connect: Box::new(unproven), ..World::default() }.run();
+    let said = world.facts.policies.as_deref();
+    assert_eq!((world.code().as_str(), said), ("deferred 4.7.5", Some("dnssec signed")));
+    let levels = (world.facts.mx_level, world.facts.tls_level);
+    assert_eq!(levels, (MxLevel::Dnssec, TlsLevel::None));
 }
 
 #[test]
