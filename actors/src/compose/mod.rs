@@ -309,12 +309,16 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
     let wire = Arc::new(Wire::new(clock.clone()));
 
     let policies = Policies::add(&mut births, &start, &runtime, &resolver);
+    let probes = remote::probes(configuration.resolver_probes.as_ref());
+    let resolver_wrong =
+        remote::examine_resolver(&configuration.targets, &resolver, probes, &runtime, daemon);
     let vault = Vault::new(clock.clone()).map_err(|e| Stop::io("making a key", &e))?;
     let mut kin = Kin::conceive(&configuration.targets, vault);
     for (place, target) in configuration.targets.iter().enumerate() {
         let (start, runtime) = (&start, &runtime);
-        let (resolver, wire, policies) = (&resolver, &wire, &policies);
-        let world = RemoteWorld { start, runtime, resolver, wire, policies };
+        let (resolver, resolver_fault) = (&resolver, &resolver_wrong);
+        let (wire, policies) = (&wire, &policies);
+        let world = RemoteWorld { start, runtime, resolver, resolver_fault, wire, policies };
         match &target.settings {
             Some(TargetSettings::Remote(settings)) => {
                 world.add(&mut births, &mut kin, place, &target.name, settings);
@@ -331,9 +335,6 @@ async fn begin(start: Start, runtime: Handle) -> Result<(), Stop> {
             Some(TargetSettings::Queue(_)) | None => {}
         }
     }
-    let probes = remote::probes(configuration.resolver_probes.as_ref());
-    let resolver_wrong =
-        remote::examine_resolver(&configuration.targets, &resolver, probes, &runtime, daemon);
     let (mut ears, mut queue_doors) = (Vec::new(), Vec::new());
     for (place, target) in configuration.targets.iter().enumerate() {
         let Some(TargetSettings::Queue(settings)) = &target.settings else { continue };

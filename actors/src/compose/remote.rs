@@ -32,6 +32,7 @@ pub(super) struct RemoteWorld<'a> {
     pub start: &'a Start,
     pub runtime: &'a Handle,
     pub resolver: &'a Resolver,
+    pub resolver_fault: &'a watch::Receiver<Option<String>>,
     pub wire: &'a Arc<Wire>,
     pub policies: &'a Policies,
 }
@@ -58,6 +59,7 @@ impl RemoteWorld<'_> {
         let network = Network {
             target: name.to_string(),
             resolver: self.resolver.clone(),
+            resolver_fault: self.resolver_fault.clone(),
             tls: settings.tls.clone(),
             our_name: settings.hostname.ascii().to_string(),
             port: settings.port,

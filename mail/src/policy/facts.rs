@@ -14,6 +14,8 @@ const PATIENT_ATTEMPTS: u32 = 3;
 pub struct MxFacts {
     /// The MX answer, or the answer that there is none, is signed, says a resolver whose word counts.
     pub authentic: bool,
+    /// Why our resolver cannot say what is signed, if it cannot: then nothing follows from `authentic` being false.
+    pub resolver_fault: Option<String>,
     pub sts: Sts,
     /// Its TLSA records (RFC 7672).
     pub dane: Dane,
@@ -47,7 +49,7 @@ impl MxFacts {
     /// Nothing is known and nothing was asked.
     pub fn none() -> MxFacts {
         let dane = Dane::NotInForce("not asked".to_string());
-        MxFacts { authentic: false, sts: Sts::Absent, dane }
+        MxFacts { authentic: false, resolver_fault: None, sts: Sts::Absent, dane }
     }
 }
 

@@ -198,6 +198,11 @@ fn nobody_vouches(policies: &Policies, facts: &MxFacts) -> Failure {
         Sts::NotFetched(why) | Sts::Unsettled(why) if policies.mtasts => {
             Failure::new(Cause::PolicyUnavailable, format!("REQUIRETLS needs it, and {why}"))
         }
+        _ if policies.dnssec
+            && let Some(why) = &facts.resolver_fault =>
+        {
+            Failure::new(Cause::PolicyUnavailable, format!("REQUIRETLS needs DNSSEC, and {why}"))
+        }
         _ => {
             let text = "REQUIRETLS: neither DNSSEC nor an MTA-STS policy vouches for this host";
             Failure::new(Cause::RequireTlsImpossible, text)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient as Address;
+use tokio::sync::watch;
 
 use posthaste_edge::dial::LocalAddresses;
 use posthaste_edge::dns::{Families, Resolver};
@@ -45,6 +46,8 @@ pub struct StsCache {
 pub struct Network {
     pub target: String,
     pub resolver: Resolver,
+    /// Why it cannot say what is signed, as was found out last.
+    pub resolver_fault: watch::Receiver<Option<String>>,
     pub tls: ClientTls,
     pub our_name: String,
     pub port: u16,

@@ -63,7 +63,8 @@ impl Caller {
             }
         };
         let (sts, dane) = tokio::join!(sts, dane);
-        MxFacts { authentic: exchanger.next_hop.authentic, sts, dane }
+        let resolver_fault = self.network.resolver_fault.borrow().clone();
+        MxFacts { authentic: exchanger.next_hop.authentic, resolver_fault, sts, dane }
     }
 
     /// The policy of the domain that this is all about, asked for once.

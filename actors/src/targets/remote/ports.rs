@@ -296,6 +296,7 @@ mod tests {
                 Signed::Unneeded,
             )
             .unwrap(),
+            resolver_fault: watch::channel(None).1,
             tls: ClientTls::new(&[]).unwrap(),
             our_name: "client.test".to_string(),
             port,

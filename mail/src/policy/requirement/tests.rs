@@ -66,7 +66,7 @@ fn tlsa(octet: u8) -> Arc<Tlsa> {
 }
 
 fn facts(dane: Dane, sts: Sts) -> MxFacts {
-    MxFacts { authentic: false, sts, dane }
+    MxFacts { sts, dane, ..MxFacts::none() }
 }
 
 /// `MX level, TLS level`, or the code that follows.
@@ -184,6 +184,7 @@ fn what_is_not_configured_is_not_obeyed() {
         authentic: true,
         sts: Sts::Enforce(Listed::No),
         dane: Dane::Failed("SERVFAIL".into()),
+        ..MxFacts::none()
     };
     assert_eq!(row(&Policies::default(), &facts, TlsWish::Unsaid), OPPORTUNISTIC);
     let only = |dnssec| Policies { dnssec, ..Policies::default() };
@@ -249,6 +250,12 @@ fn requiretls_wants_a_known_host_a_proven_certificate_and_an_offer() {
     for sts in [Sts::NotFetched("404".into()), Sts::Unsettled("SERVFAIL".into())] {
         assert_eq!(row(&all(), &facts(usable(), sts), TlsWish::Required), ["451 4.4.3"; 5]);
     }
+    // A resolver of ours that does not validate makes everything look unsigned: that is no verdict on the domain.
+    let resolver_fault = Some("the resolver does not vouch for signatures".to_string());
+    let blind = MxFacts { resolver_fault, ..unknown };
+    assert_eq!(row(&all(), &blind, TlsWish::Required), ["451 4.4.3"; 5]);
+    let without = Policies { dnssec: false, ..all() };
+    assert_eq!(row(&without, &blind, TlsWish::Required), ["550 5.7.30"; 5]);
     let strict =
         Policies { requiretls: RequireTls { relaxed: false, may_be_waived: true }, ..all() };
     let needed = requirement(&strict, &listed, TlsWish::Required).unwrap();
@@ -278,7 +285,8 @@ fn more_knowledge_of_the_list_never_lowers_what_is_demanded() {
     for dane in &danes {
         for sts in &stss {
             for authentic in [false, true] {
-                let facts = MxFacts { authentic, sts: sts.clone(), dane: dane.clone() };
+                let facts =
+                    MxFacts { authentic, sts: sts.clone(), dane: dane.clone(), ..MxFacts::none() };
                 let without = Policies { dnssec: false, ..all() };
                 for session in SESSIONS {
                     let judged = |policies: &Policies| {

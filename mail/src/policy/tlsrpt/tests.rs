@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::certificate::{DaneMatch, Mistrust};
-use crate::policy::facts::Sts;
 use crate::route::mx::NextHop;
 use crate::sts::Standing;
 use crate::sts::freshness::Entry;
@@ -55,7 +54,7 @@ fn matched() -> DaneVerdict {
 /// `policy domain: result`, of each verdict.
 fn told(host: &str, sts: Option<&StsAnswer>, dane: Dane, end: End<'_>) -> Vec<String> {
     let policies = Policies { mtasts: true, dane: true, ..Policies::default() };
-    let facts = MxFacts { authentic: true, sts: Sts::Absent, dane };
+    let facts = MxFacts { authentic: true, dane, ..MxFacts::none() };
     let line = |verdict: &Verdict| {
         let failure = verdict.failure.as_ref();
         let result = failure.map_or("success".to_string(), |failure| failure.kind.to_string());
