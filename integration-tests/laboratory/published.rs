@@ -58,11 +58,14 @@ fn records(
 ) -> Vec<(Zone, String)> {
     let domain = row.domain();
     let mut lines = Vec::new();
+    if row.domain_alias {
+        lines.push((row.zone, format!("{domain}. CNAME {}.", row.canonical_domain())));
+    }
     for (number, host) in row.hosts.iter().enumerate() {
         let name = row.host_name(number);
         let zone = host.zone.unwrap_or(row.zone);
         if !row.implicit {
-            lines.push((row.zone, format!("{domain}. MX {} {name}.", 10 * (number + 1))));
+            lines.push((row.zone, mx_record(row, number, &name)));
         }
         let address = at.servers[&host.server].ip();
         let canonical = row.canonical_name(number);
@@ -79,6 +82,10 @@ fn records(
     }
     lines.extend(row.policy.iter().flat_map(|said| policy::records(row, said, at)));
     lines
+}
+
+fn mx_record(row: &Row, number: usize, host: &str) -> String {
+    format!("{}. MX {} {host}.", row.canonical_domain(), 10 * (number + 1))
 }
 
 fn tlsa_records(

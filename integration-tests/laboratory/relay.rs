@@ -112,6 +112,17 @@ impl Relay {
         Outcome::from_parts(word, &verdict["failure"], &verdict["facts"])
     }
 
+    /// Whether the daemon logged that it could not have the domain's policy, for this reason.
+    pub fn missed(&self, domain: &str, cause: &str) -> bool {
+        let ours = format!("\"domain\":\"{domain}\"");
+        let is_it = |line: &str| {
+            line.contains("MTA-STS policy could not be fetched")
+                && line.contains(&ours)
+                && line.contains(cause)
+        };
+        self.daemon.log().lines().any(is_it)
+    }
+
     /// What the daemon logged of sessions with exchangers of the domain.
     pub fn sessions(&self, domain: &str) -> Vec<String> {
         let log = self.daemon.log();

@@ -89,9 +89,13 @@ pub struct Row {
     pub name: &'static str,
     pub zone: Zone,
     pub hosts: Vec<Host>,
+    /// The domain is a CNAME to `real.DOMAIN`, which has the MX records.
+    pub domain_alias: bool,
     /// No MX record: the domain itself is the only exchanger (RFC 5321 §5.1).
     pub implicit: bool,
     pub policy: Option<Policy>,
+    /// Why the policy cannot be had, in the words of the log.
+    pub unfetched: Option<&'static str>,
     /// Sets of records whose signature is worthless: (owner within the domain, type).
     pub bogus: Vec<(&'static str, &'static str)>,
     /// The TLSA records of the first host are delegated to a server that is not there.
@@ -120,8 +124,10 @@ pub fn row(name: &'static str, zone: Zone) -> Row {
         name,
         zone,
         hosts: Vec::new(),
+        domain_alias: false,
         implicit: false,
         policy: None,
+        unfetched: None,
         bogus: Vec::new(),
         lame_tlsa: false,
         stance: Stance::All,
@@ -185,6 +191,11 @@ impl Row {
         self
     }
 
+    pub fn domain_alias(mut self) -> Row {
+        self.domain_alias = true;
+        self
+    }
+
     pub fn implicit(mut self) -> Row {
         self.implicit = true;
         self
@@ -217,6 +228,11 @@ impl Row {
 
     pub fn record(mut self, record: Record) -> Row {
         self.policy().record = record;
+        self
+    }
+
+    pub fn unfetched(mut self, cause: &'static str) -> Row {
+        self.unfetched = Some(cause);
         self
     }
 
@@ -262,6 +278,12 @@ impl Row {
         format!("{}.{}", self.name, self.zone.name())
     }
 
+    /// The name that has the MX records.
+    pub fn canonical_domain(&self) -> String {
+        let domain = self.domain();
+        if self.domain_alias { format!("real.{domain}") } else { domain }
+    }
+
     pub fn recipient(&self) -> String {
         format!("user@{}", self.domain())
     }
@@ -295,7 +317,8 @@ impl Row {
     /// The name that a certificate for this host carries.
     pub fn certified_name(&self, number: usize) -> String {
         match (self.hosts[number].server, self.hosts[number].certified) {
-            (Server::MailDomain, _) => self.domain(),
+            (Server::MailDomain, At::Canonical) => self.canonical_domain(),
+            (Server::MailDomain, At::Initial) => self.domain(),
             (_, At::Initial) => self.host_name(number),
             (_, At::Canonical) => self.canonical_name(number),
         }

@@ -80,6 +80,11 @@ impl Server {
         EXIM.contains(&self)
     }
 
+    /// It writes down what it is asked and told.
+    pub fn listens_closely(self) -> bool {
+        SINKS.contains(&self)
+    }
+
     pub fn offers_requiretls(self) -> bool {
         matches!(self, RequireTls | RequireTlsSelfSigned | RequireTlsExpired)
     }

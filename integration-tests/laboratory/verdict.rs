@@ -31,6 +31,10 @@ pub fn judge(laboratory: &Laboratory, row: &Row) -> Result<(), String> {
     if !is_where_it_belongs(row, &arrivals) {
         let _ = writeln!(faults, "it came to {arrivals:?}");
     }
+    if let Some(cause) = row.unfetched.filter(|cause| !relay.missed(&row.domain(), cause)) {
+        let _ =
+            writeln!(faults, "the log does not say that the policy cannot be had for {cause:?}");
+    }
     // A probe speaks for a message that says nothing of its own.
     if row.wish == Wish::Unsaid
         && let Some(fault) = compare(&row.expect, &relay.probe(row.stance, &row.domain()))

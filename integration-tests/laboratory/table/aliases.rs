@@ -50,6 +50,19 @@ pub fn rows() -> Vec<Row> {
             .tlsa("3 1 1", Leaf).asked_as(At::Initial).delivered("dnssec", "authenticated"),
         signed("sni-without-records").at(Witness).alias_into(Zone::Signed).asked_as(At::Initial)
             .delivered("dnssec", "authenticated"),
+        // The domain itself is an alias: RFC 7672 §3.2.2 has either of its names as reference.
+        signed("domain-alias").at(SelfSigned).domain_alias().tlsa("3 1 1", Leaf)
+            .delivered("dnssec", "authenticated"),
+        signed("domain-alias-wrong").at(Good).domain_alias().tlsa("3 1 1", Another).deferred("4.7.5", "DANE"),
+        signed("domain-alias-ta").at(MailDomain).domain_alias().tlsa("2 1 1", Issuer)
+            .delivered("dnssec", "authenticated"),
+        signed("domain-alias-ta-canonical").at(MailDomain).domain_alias().certified_as_canonical()
+            .tlsa("2 1 1", Issuer).delivered("dnssec", "authenticated"),
+        // RFC 8461 §3: the policy is that of the name behind the @.
+        unsigned("domain-alias-enforce").at(Good).domain_alias().sts("enforce")
+            .delivered("mtasts", "authenticated"),
+        unsigned("domain-alias-not-listed").at(Good).domain_alias().sts("enforce").listing(&["*.real.{d}"])
+            .deferred("4.7.0", "MTA-STS"),
         // Without DANE it is the name of the MX record that the certificate has to carry.
         signed("host-alias-pkix").at(Good).alias_into(Zone::Signed).delivered("dnssec", "authenticated"),
         signed("host-alias-pkix-canonical").at(Good).alias_into(Zone::Signed).certified_as_canonical()

@@ -4,6 +4,7 @@ use crate::policy::Record::*;
 use crate::row::{Row, Zone, signed, unsigned};
 use crate::server::Server::*;
 use crate::stance::Stance::*;
+use crate::tlsa::Of::*;
 
 #[rustfmt::skip] // a row is a sentence
 pub fn rows() -> Vec<Row> {
@@ -15,6 +16,10 @@ pub fn rows() -> Vec<Row> {
         unsigned("enforce-implicit").at(Good).implicit().sts("enforce")
             .delivered("mtasts", "authenticated"),
         signed("only-mtasts").at(Good).sts("enforce").under(OnlyMtasts).delivered("mtasts", "authenticated"),
+        signed("only-mtasts-mismatch").at(Good).tlsa("3 1 1", Another).sts("enforce").under(OnlyMtasts)
+            .delivered("mtasts", "authenticated"),
+        signed("only-dane-not-listed").at(SelfSigned).tlsa("3 1 1", Leaf).sts("enforce")
+            .listing(&["mx.elsewhere.test"]).under(OnlyDane).delivered("none", "authenticated"),
         unsigned("mtasts-not-configured").at(Plain).sts("enforce").under(Open).delivered("none", "none"),
         // What falls short.
         unsigned("enforce-no-tls").at(Plain).sts("enforce").deferred("4.7.4", "MTA-STS"),
@@ -53,9 +58,16 @@ pub fn rows() -> Vec<Row> {
         unsigned("testing-no-tls").at(Plain).sts("testing").delivered("mtasts", "none"),
         unsigned("testing-self-signed").at(SelfSigned).sts("testing").delivered("mtasts", "encrypted"),
         unsigned("testing-expired").at(Expired).sts("testing").delivered("mtasts", "encrypted"),
+        unsigned("testing-wrong-name").at(WrongName).sts("testing").delivered("mtasts", "encrypted"),
+        unsigned("testing-too-old").at(TooOld).sts("testing").delivered("mtasts", "encrypted"),
+        unsigned("testing-handshake-fails").at(Broken).sts("testing").delivered("mtasts", "none"),
+        unsigned("testing-starttls-refused").at(Refusing).sts("testing").delivered("mtasts", "none"),
         unsigned("testing-not-listed").at(Good).sts("testing").listing(&["mx.elsewhere.test"])
             .delivered("none", "authenticated"),
         unsigned("mode-none").at(Plain).sts("none").delivered("none", "none"),
+        unsigned("mode-none-not-listed").at(Good).sts("none").listing(&["mx.elsewhere.test"])
+            .delivered("none", "authenticated"),
+        unsigned("mode-none-self-signed").at(SelfSigned).sts("none").delivered("none", "encrypted"),
         // The record: what is no record counts for nothing, two are as none.
         unsigned("record-two").at(Plain).sts("enforce").record(Two).delivered("none", "none"),
         unsigned("record-without-id").at(Plain).sts("enforce").record(WithoutId).delivered("none", "none"),
