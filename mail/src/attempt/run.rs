@@ -98,6 +98,7 @@ impl Run {
         let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
         let (mut again, mut turned_away) = (false, false);
         while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
+            let undecided = self.pending.len();
             let rest = offered.split_off(offered.len().min(session.room().max(1)));
             let done = ports.transact(&mut session, &offered).await;
             standing = done.standing;
@@ -110,7 +111,12 @@ impl Run {
             let progress = sorted.again.len() < offered.len();
             offered.retain(|addressee| sorted.again.contains(&addressee.index()));
             offered.extend(rest);
-            if standing != Standing::Good || !progress {
+            let decided = sorted.decided && self.pending.len() < undecided;
+            if standing == Standing::Parting && decided && !offered.is_empty() {
+                // The content was not wanted, and for good: those who are left may hear it in a session of their own.
+                again = true;
+                offered.clear();
+            } else if standing != Standing::Good || !progress {
                 // They were not named to the server; what ended the session is why.
                 self.left_over(&offered, sorted.broken, &session);
                 offered.clear();
@@ -156,13 +162,14 @@ impl Run {
         let plainly = done.misunderstood && !self.misunderstood;
         self.misunderstood |= done.misunderstood;
         let mut ended = Vec::new();
-        let turned_away = is_turned_away(&done.fates);
+        let (turned_away, decided) = (is_turned_away(&done.fates), is_decided(&done.fates));
         let mut sorted = Sorted {
             again: Vec::new(),
             next: Next::Address,
             plainly,
             counts: false,
             turned_away,
+            decided,
             broken: None,
         };
         for (index, fate) in done.fates {
@@ -290,7 +297,19 @@ struct Sorted {
     counts: bool,
     /// Nothing came of it for now, and this may be said of the session.
     turned_away: bool,
+    /// Whatever was said was said for good.
+    decided: bool,
     broken: Option<Failure>,
+}
+
+/// Somebody's mail was taken, or nobody's was refused for a while only.
+fn is_decided(fates: &[(u32, Fate)]) -> bool {
+    let is_taken = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Taken(_));
+    let is_final = |(_, fate): &(u32, Fate)| match fate {
+        Fate::Refused(failure) => failure.class() == Class::Permanent,
+        Fate::Taken(_) | Fate::AnotherTransaction(_) => true,
+    };
+    fates.iter().any(is_taken) || fates.iter().all(is_final)
 }
 
 /// Refused for a while, whoever it was for. Some servers mean the session: Postfix' postscreen says 450 to every recipient of a client's

@@ -270,7 +270,13 @@ impl Delivery for World {
         let fates: Vec<_> = addressees.iter().map(|a| (a.index(), fate(a.index()))).collect();
         let lost = |f: &Fate| matches!(f, Fate::Refused(f) if f.code == 421 || !matches!(f.cause, Cause::Refused(_)));
         let broken = fates.iter().any(|(_, f)| lost(f));
-        let standing = if broken { Standing::Broken } else { Standing::Good };
+        let content =
+            |f: &Fate| matches!(f, Fate::Refused(f) if f.cause == Cause::Refused(Stage::Dot));
+        let standing = match fates.iter().any(|(_, fate)| content(fate)) {
+            _ if broken => Standing::Broken,
+            true => Standing::Parting,
+            false => Standing::Good,
+        };
         Transacted { fates, standing, misunderstood, dsn_passed_on: false }
     }
     async fn release(&mut self, _: Line, standing: Standing) {
@@ -821,6 +827,24 @@ fn a_connection_carries_so_many_transactions() {
     // Of the addresses and sessions of an attempt it is one.
     let world = World { people: 30, reuse: 2, ..World::default() }.run();
     assert_eq!((world.transactions.len(), world.dialled.len()), (10, 5));
+}
+
+#[test]
+fn content_refused_for_good_is_offered_to_the_others_in_the_same_attempt() {
+    let refuses = |code: u16| -> VecDeque<Fates> {
+        let fate = move || -> Fates { Box::new(move |_| refused(Stage::Dot, code)) };
+        (0..3).map(|_| fate()).collect()
+    };
+    let world = World { people: 7, fates: refuses(554), ..World::default() }.run();
+    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Failed(_))));
+    assert_eq!((world.transactions, world.dialled), (vec![3, 3, 1], vec![ip(1); 3]));
+    // Who was asked in a kept session has had none of his own.
+    let world = World { people: 4, idle: true, fates: refuses(554), ..World::default() }.run();
+    assert_eq!((world.transactions, world.dialled), (vec![3, 1], vec![ip(1)]));
+    // A server that cannot take it now is left alone.
+    let world = World { people: 7, fates: refuses(451), ..World::default() }.run();
+    assert_eq!(world.code(), "deferred 4.0.0");
+    assert_eq!((world.transactions, world.dialled), (vec![3], vec![ip(1)]));
 }
 
 #[test]
