@@ -35,6 +35,14 @@ impl Exim {
         Exim::with(area, domain, rules, &[(area.socket(), certificate.clone())])
     }
 
+    /// The mail exchanger of `domain` that wants so many messages in a session, and answers 421 to the MAIL of one more.
+    pub fn counting(area: &Area, domain: &str, certificate: &Certificate, most: u32) -> Exim {
+        let acl = format!("accept domains = {domain}");
+        let main = format!("smtp_accept_max_per_connection = {most}\n");
+        let rules = Rules { acl: &acl, main: &main, end: "" };
+        Exim::with(area, domain, rules, &[(area.socket(), certificate.clone())])
+    }
+
     /// The mail exchanger of all domains, at several addresses with a certificate each. What came to which is told by its Received
     /// field. The mailbox is one.
     pub fn of_all_domains(area: &Area, doors: &[(SocketAddr, Certificate)]) -> Exim {

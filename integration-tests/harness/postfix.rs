@@ -60,6 +60,37 @@ impl Postfix {
         further: &str,
         doors: &[Door],
     ) -> Postfix {
+        Postfix::with_services(area, domains, access, further, doors, "")
+    }
+
+    /// The mail exchanger of `domain` behind postscreen, at the address given with it: a client that nobody knows is answered 450 in its
+    /// first session, and let through from the next one on.
+    pub fn screened(area: &Area, domain: &str) -> (Postfix, SocketAddr) {
+        let (open, screened) = (area.socket(), area.socket());
+        let door = Door {
+            address: open,
+            name: format!("mx.{domain}"),
+            certificate: None,
+            settings: Vec::new(),
+        };
+        let further = "postscreen_access_list =\n\
+                       postscreen_cache_map = btree:$data_directory/postscreen_cache\n\
+                       postscreen_pipelining_enable = yes\n\
+                       postscreen_pipelining_action = enforce\n\
+                       postscreen_upstream_proxy_protocol =\n";
+        let services =
+            format!("{screened} inet n - n - 1 postscreen\nsmtpd pass - - n - - smtpd\n");
+        (Postfix::with_services(area, domain, "", further, &[door], &services), screened)
+    }
+
+    fn with_services(
+        area: &Area,
+        domains: &str,
+        access: &str,
+        further: &str,
+        doors: &[Door],
+        services: &str,
+    ) -> Postfix {
         let address = doors[0].address;
         let name = format!("postfix-{}", address.ip());
         let folder = area.folder(&name);
@@ -71,7 +102,8 @@ impl Postfix {
         let mailbox = Maildir::new(folder.join("mail/box"));
         let main = main_cf(&folder, &doors[0].name, domains, access);
         fs::write(folder.join("main.cf"), main + further).unwrap();
-        let services = doors.iter().map(|door| service(area, door)).collect::<String>();
+        let services =
+            services.to_owned() + &doors.iter().map(|door| service(area, door)).collect::<String>();
         fs::write(folder.join("master.cf"), master_cf(&services)).unwrap();
         let mut postfix = command(PROGRAM);
         let mut process =

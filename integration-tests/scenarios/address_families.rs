@@ -137,6 +137,18 @@ fn a_local_ip_that_is_not_ours_blames_nobody() {
 }
 
 #[test]
+fn a_local_ip_that_has_gone_leaves_the_other_family() {
+    let Some(outbound) = started_with("local_ip_gone", "local_ip 127.0.0.77 2001:db8::77") else {
+        return;
+    };
+    let six = sink_over_six(&outbound);
+    let (four, address) = outbound.lone_sink();
+    outbound.dns.host("mx.example.test", &[SIX, address]);
+    deliver(&outbound, &four);
+    assert_eq!(six.connections(), 0);
+}
+
+#[test]
 fn force_ipv4_leaves_ipv6_alone() {
     let Some(outbound) = started_with("force_ipv4", "force_ipv4 yes") else { return };
     let six = sink_over_six(&outbound);

@@ -102,6 +102,25 @@ fn ten_messages_share_a_connection_and_the_eleventh_has_another() {
 }
 
 #[test]
+fn a_connection_carries_no_more_than_its_server_wants() {
+    let outbound = start("reuse_mailmax", "");
+    let section = "S: 220 mx.{domain}\nC: EHLO *\nS: 250-mx.{domain}\nS: 250 LIMITS MAILMAX=1\n\
+                   C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go ahead\n\
+                   ! content\nS: 250 taken\nC: QUIT\n";
+    let player = Dialogue::parse("mailmax", &format!("{section}! connection\n{section}"))
+        .unwrap()
+        .play(outbound.area.socket(), None);
+    outbound.dns.domain("example.test", player.sink.address().ip());
+    for connections in 1..=2 {
+        let id = outbound.send("user@example.test");
+        outbound.daemon.wait_for_trace(&id, "delivered", SOON);
+        wait_for_quit(&player.sink, connections - 1); // RFC 9422 §4.1
+        assert_eq!((player.sink.connections(), idle(&outbound)), (connections, 0));
+    }
+    player.assert_followed();
+}
+
+#[test]
 fn an_idle_connection_is_ended_after_its_time() {
     let outbound = start("reuse_expiry", "conn_max_idle_time 1");
     let sink = outbound.sink("example.test");

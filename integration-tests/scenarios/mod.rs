@@ -56,6 +56,7 @@ mod peers_tls;
 mod phases_of_deliveries;
 mod probe;
 mod sessions_are_told;
+mod sessions_that_servers_end;
 mod several_queues;
 mod shutdown_drains;
 mod silent_policy_host;

@@ -76,10 +76,18 @@ fn every_exchanger_has_a_line_and_is_counted() {
     assert_eq!(clear["tls_level"], "none");
     assert!(clear["tls_err"].as_str().unwrap().contains("TLS handshake failed"), "{clear}");
 
+    // Somebody calls himself as we do. Here that is no loop, because loopback may be delivered to.
+    let script = "S: 220 mx.sender.test ESMTP\n! serve\n";
+    let mirror = Dialogue::parse("mirror", script).unwrap().play(outbound.area.socket(), None);
+    dns.domain("mirror.test", mirror.sink.address().ip());
+    outbound.send("user@mirror.test");
+    mirror.sink.wait_for(1, SOON);
+    assert!(outbound.daemon.log().contains("server greets with our own name"));
+
     let counted = counters(&outbound);
     for (name, value) in [
-        ("attempts", 3),
-        ("opened", 2),
+        ("attempts", 4),
+        ("opened", 3),
         ("reused", 1),
         ("plaintext_fallbacks", 1),
         ("dials_refused", 1),
