@@ -31,15 +31,23 @@ struct Kept {
 
 struct Entry {
     answer: Answer,
-    until: Timestamp,
+    since: Timestamp,
+    life: Duration,
     octets: usize,
+}
+
+impl Entry {
+    /// A clock that was set back makes no answer live longer: that may be years, and the answer a failure.
+    fn lives(&self, now: Timestamp) -> bool {
+        self.since <= now && now.since(self.since) < self.life
+    }
 }
 
 impl Cache {
     pub(super) fn get(&self, name: &Name, kind: RecordType, now: Timestamp) -> Option<Answer> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = kept.entries.get(&(name.clone(), kind))?;
-        (now < entry.until).then(|| entry.answer.clone())
+        entry.lives(now).then(|| entry.answer.clone())
     }
 
     /// That nobody could be asked is not kept: it says nothing of the name, and ends with the fault of our own.
@@ -54,7 +62,7 @@ impl Cache {
             return;
         }
         let octets = octets(name, answer);
-        let entry = Entry { answer: answer.clone(), until: now.plus(life), octets };
+        let entry = Entry { answer: answer.clone(), since: now, life, octets };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.make_room(octets, now);
         kept.octets += octets;
@@ -73,7 +81,7 @@ impl Kept {
         if self.has_room(wanted) {
             return;
         }
-        self.entries.retain(|_, entry| now < entry.until);
+        self.entries.retain(|_, entry| entry.lives(now));
         self.octets = self.entries.values().map(|entry| entry.octets).sum();
         if !self.has_room(wanted) {
             *self = Kept::default(); // full of living entries: starting anew is bounded work, and DNS has them all
@@ -133,6 +141,15 @@ mod tests {
         assert_eq!(life(&absent(1_000_000)), Some(300)); // capped
         assert_eq!(life(&records(10)), Some(10));
         assert_eq!(life(&records(1_000_000)), Some(3600)); // capped
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_nothing() {
+        let (cache, name) = (Cache::default(), Name::from_ascii("example.org.").unwrap());
+        let at = Timestamp::from_secs;
+        cache.put(&name, RecordType::MX, &Answer::Failed("SERVFAIL".into()), at(1_000_000));
+        assert!(cache.get(&name, RecordType::MX, at(1_000_004)).is_some());
+        assert!(cache.get(&name, RecordType::MX, at(999_999)).is_none());
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub enum Standing {
 
 impl Servers {
     pub fn standing(&self, place: usize, now: Timestamp) -> Standing {
-        let resting = self.resting.get(&place).filter(|resting| now < resting.until);
+        let resting = self.resting.get(&place).filter(|resting| is_ahead(resting.until, REST, now));
         if let Some(Resting { until, why }) = resting {
             return Standing::Resting { until: *until, why: why.clone() };
         }
@@ -116,13 +116,13 @@ impl Servers {
 
     /// Until when nobody logs in, and why.
     pub fn held(&self, now: Timestamp) -> Option<&Held> {
-        self.held.as_ref().filter(|held| now < held.until)
+        self.held.as_ref().filter(|held| is_ahead(held.until, HOLD, now))
     }
 
     /// May an attempt log in? After a refusal the first that comes may, and the others wait for what it meets.
     pub fn may_log_in(&mut self, now: Timestamp) -> Result<(), Held> {
         match &mut self.held {
-            Some(held) if now < held.until => Err(held.clone()),
+            Some(held) if is_ahead(held.until, HOLD, now) => Err(held.clone()),
             Some(held) => {
                 held.until = now.plus(PROVING);
                 Ok(())
@@ -137,6 +137,11 @@ impl Servers {
     }
 }
 
+/// The end of a span that has begun and lasts. A clock that was set back makes none longer.
+fn is_ahead(until: Timestamp, span: Duration, now: Timestamp) -> bool {
+    now < until && until.since(now) <= span
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +153,15 @@ mod tests {
 
     fn refused(text: &str) -> Failure {
         Failure::new(Cause::CredentialsRefused, text)
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nothing_last_longer() {
+        let mut servers = Servers::default();
+        servers.failed(0, at(10_000), "no route");
+        servers.hold(at(10_000), refused("535 no"));
+        assert!(servers.rests(0, at(10_000)) && servers.held(at(10_000)).is_some());
+        assert!(!servers.rests(0, at(5_000)) && servers.held(at(5_000)).is_none());
     }
 
     #[test]
