@@ -1,6 +1,6 @@
 //! Hosts and TLSA records that are CNAMEs (RFC 7672 §2.1.3 and §2.2.2, RFC 7671 §7).
 
-use crate::row::{At, Row, Zone, signed};
+use crate::row::{At, Row, Zone, signed, unsigned};
 use crate::server::Server::*;
 use crate::tlsa::Of::*;
 
