@@ -1,7 +1,7 @@
 //! GET of a policy from its host (RFC 8461 §3.3): one connection, one answer, no redirects, within bounds of size and time.
 //!
 //! Whether what came is taken is decided in `posthaste_mail::sts::response`. Proxies, cookies, caches and client certificates have no
-//! part in it. Addresses at which other fetches have heard nothing are passed over for a while (`posthaste_mail::sts::silence`).
+//! part in it. Addresses at which other fetches have heard nothing have to speak at once for a while (`posthaste_mail::sts::silence`).
 
 mod call;
 mod carrier;
@@ -38,6 +38,8 @@ pub const PORT: u16 = 443;
 const MOST_ADDRESSES: usize = 4;
 /// For the first word of one of them, so that a dead one leaves time for the next.
 const WORD_LIMIT: Duration = Duration::from_secs(10);
+/// The same where others wait in vain. A server that is well has said its hello by then, wherever it is.
+const HURRIED_LIMIT: Duration = Duration::from_secs(1);
 /// Octets of a head; hyper reads no longer one.
 const LONGEST_HEAD: usize = 16 * 1024;
 
@@ -75,30 +77,23 @@ impl PolicyHosts {
         limit: Duration,
         hearsay: Hearsay,
     ) -> Result<Vec<u8>, FetchError> {
-        let mut passed_over = PassedOver::default();
-        let fetch = self.fetch_patiently(domain, hearsay, &mut passed_over);
+        let mut hurried = Hurried::default();
+        let fetch = self.fetch_from(domain, hearsay, &mut hurried);
         let end = tokio::time::timeout(limit, fetch).await.unwrap_or(Err(FetchError::TimedOut));
-        end.map_err(|why| passed_over.explain(why))
+        end.map_err(|why| hurried.explain(why))
     }
 
-    async fn fetch_patiently(
+    async fn fetch_from(
         &self,
         domain: &Domain,
         hearsay: Hearsay,
-        passed_over: &mut PassedOver,
+        hurried: &mut Hurried,
     ) -> Result<Vec<u8>, FetchError> {
         let host = policy_host(domain).ok_or_else(|| {
             FetchError::NoAddress(format!("mta-sts.{domain} is longer than a name can be"))
         })?;
-        let mut worth_asking = self.addresses(&host).await?;
-        worth_asking.truncate(MOST_ADDRESSES);
-        if hearsay == Hearsay::Believed {
-            worth_asking.retain(|address| match self.book.silent_until(*address) {
-                Some(until) => passed_over.skip(*address, until),
-                None => true,
-            });
-        }
-        let tls = self.reach(&host, worth_asking).await?;
+        let addresses = self.addresses(&host).await?;
+        let tls = self.reach(&host, addresses, hearsay, hurried).await?;
         get(tls, &host, self.settings.port).await
     }
 
@@ -134,15 +129,28 @@ impl PolicyHosts {
 
     /// The first address at which somebody speaks. What this machine lacks counts only where it kept us from all of them: a host that is
     /// not there is no fault of ours because another of its addresses could not be tried.
-    async fn reach(&self, host: &Domain, all: Vec<IpAddr>) -> Result<WebStream<Heard>, FetchError> {
+    async fn reach(
+        &self,
+        host: &Domain,
+        all: Vec<IpAddr>,
+        hearsay: Hearsay,
+        hurried: &mut Hurried,
+    ) -> Result<WebStream<Heard>, FetchError> {
         let mut failure = None;
-        for (place, address) in all.iter().enumerate() {
-            let peer = SocketAddr::new(*address, self.settings.port);
-            let is_last = place + 1 == all.len();
-            // What is known to be silent has to show at once that it is not.
-            let hurried = !is_last || self.book.silent_until(*address).is_some();
-            match self.open(host, peer, hurried).await {
+        let count = all.len().min(MOST_ADDRESSES);
+        for (place, address) in all.into_iter().take(MOST_ADDRESSES).enumerate() {
+            let peer = SocketAddr::new(address, self.settings.port);
+            let silent_until = self.book.silent_until(address);
+            let told = silent_until.filter(|_| hearsay == Hearsay::Believed);
+            let is_last = place + 1 == count;
+            let patience = match told {
+                Some(until) => Patience::AtOnce { until },
+                None if is_last && silent_until.is_none() => Patience::Whole,
+                None => Patience::Word,
+            };
+            match self.open(host, peer, patience).await {
                 Ok(stream) => return Ok(stream),
+                Err(FetchError::Silent { told, until }) => hurried.note(told, until),
                 Err(e @ FetchError::Connect(_)) => failure = Some(e),
                 Err(e @ FetchError::Ours(_)) => {
                     failure.get_or_insert(e);
@@ -153,27 +161,38 @@ impl PolicyHosts {
         Err(failure.unwrap_or_else(|| FetchError::NoAddress(format!("{host} has no address"))))
     }
 
-    /// `hurried`: somebody has to speak within `WORD_LIMIT`; else a connection will do.
     async fn open(
         &self,
         host: &Domain,
         peer: SocketAddr,
-        hurried: bool,
+        patience: Patience,
     ) -> Result<WebStream<Heard>, FetchError> {
         let call = self.book.call(peer.ip());
         let overdue = async {
-            tokio::time::sleep(WORD_LIMIT).await;
-            if !hurried || call.was_heard() {
+            match patience {
+                Patience::AtOnce { .. } => tokio::time::sleep(HURRIED_LIMIT).await,
+                Patience::Word => tokio::time::sleep(WORD_LIMIT).await,
+                Patience::Whole => pending().await,
+            }
+            if call.was_heard() {
                 pending::<()>().await;
             }
         };
         tokio::select! {
             biased;
             end = self.shake_hands(host, peer, &call) => end,
-            () = overdue => {
-                call.fell_silent();
-                let seconds = WORD_LIMIT.as_secs();
-                Err(FetchError::Connect(format!("{peer}: not a word in {seconds} seconds")))
+            () = overdue => match patience {
+                // Too short to tell it to others anew.
+                Patience::AtOnce { until } => {
+                    let seconds = HURRIED_LIMIT.as_secs();
+                    let told = format!("{peer}: not a word in {seconds} second");
+                    Err(FetchError::Silent { told, until })
+                }
+                Patience::Word | Patience::Whole => {
+                    call.fell_silent();
+                    let seconds = WORD_LIMIT.as_secs();
+                    Err(FetchError::Connect(format!("{peer}: not a word in {seconds} seconds")))
+                }
             }
         }
     }
@@ -203,32 +222,40 @@ impl PolicyHosts {
     }
 }
 
-/// Addresses that were not asked, because others have heard nothing there.
+/// How long somebody may take to speak.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// Others have heard nothing there, and will tell so until then.
+    AtOnce { until: Timestamp },
+    /// There are others to ask.
+    Word,
+    /// The time of the fetch, once there is a connection.
+    Whole,
+}
+
+/// Addresses that had to speak at once and did not.
 #[derive(Default)]
-struct PassedOver {
-    addresses: Vec<IpAddr>,
-    /// When the last of them will be asked again.
+struct Hurried {
+    told: Vec<String>,
+    /// When the last of them will have its time again.
     until: Timestamp,
 }
 
-impl PassedOver {
-    /// Never worth asking.
-    fn skip(&mut self, address: IpAddr, until: Timestamp) -> bool {
-        self.addresses.push(address);
+impl Hurried {
+    fn note(&mut self, told: String, until: Timestamp) {
+        self.told.push(told);
         self.until = self.until.max(until);
-        false
     }
 
     /// What came of the other addresses is not the last word where these might have given the policy.
     fn explain(self, why: FetchError) -> FetchError {
-        if self.addresses.is_empty() || matches!(why, FetchError::Ours(_)) {
+        if self.told.is_empty() || matches!(why, FetchError::Ours(_)) {
             return why;
         }
-        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        let (until, addresses) = (self.until, addresses.join(", "));
+        let (until, told) = (self.until, self.told.join(", "));
         let told = match why {
-            FetchError::NoAddress(_) => format!("not a word from {addresses}"),
-            why => format!("not a word from {addresses}; besides, {why}"),
+            FetchError::NoAddress(_) => told,
+            why => format!("{told}; besides, {why}"),
         };
         FetchError::Silent { told, until }
     }

@@ -386,18 +386,17 @@ impl Moody {
 }
 
 #[tokio::test]
-async fn a_silent_host_is_not_asked_for_all_its_domains() {
+async fn a_silent_host_is_not_waited_for_by_all_its_domains() {
     let host = Moody::new();
     let clock = host.lab.hosts.settings.clock.clone();
     host.one_waits(5, async {
         for name in ["a.localhost", "b.localhost", "c.localhost"] {
             let end = host.fetch(name, Hearsay::Believed).await.unwrap_err();
             let FetchError::Silent { told, until } = &end else { panic!("{end:?}") };
-            assert!(told.starts_with("not a word from 127.0.0.1"), "{told}");
+            assert!(told.starts_with("127.0.0.1:") && told.contains("not a word in 1 second"));
             assert_eq!(until.as_secs(), 1_000_065);
             assert_eq!(end.result_type(), Some(ResultType::StsPolicyFetchError));
         }
-        assert_eq!(host.calls.load(Ordering::SeqCst), 1);
     })
     .await;
     // Also when the one who waited has gone; and no longer than a minute.
@@ -408,18 +407,20 @@ async fn a_silent_host_is_not_asked_for_all_its_domains() {
     ));
     clock.advance(Duration::from_secs(1));
     assert_eq!(host.fetch("e.localhost", Hearsay::Believed).await, Err(FetchError::TimedOut));
-    assert_eq!(host.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(host.calls.load(Ordering::SeqCst), 6, "each is asked");
 }
 
 #[tokio::test]
-async fn hearsay_may_be_ignored_and_a_word_ends_it() {
-    let host = Moody::new();
-    host.one_waits(5, async {}).await;
-    host.speaks.store(true, Ordering::SeqCst);
-    let put_off = host.fetch("example.localhost", Hearsay::Believed).await;
-    assert!(matches!(put_off, Err(FetchError::Silent { .. })), "{put_off:?}");
-    assert!(host.fetch("example.localhost", Hearsay::Ignored).await.is_ok());
-    assert!(host.fetch("example.localhost", Hearsay::Believed).await.is_ok());
+async fn hearsay_keeps_no_policy_from_a_host_that_speaks_and_a_word_ends_it() {
+    for hearsay in [Hearsay::Believed, Hearsay::Ignored] {
+        let host = Moody::new();
+        host.one_waits(5, async {}).await;
+        host.speaks.store(true, Ordering::SeqCst);
+        let address = "127.0.0.1".parse().unwrap();
+        assert!(host.lab.hosts.book.silent_until(address).is_some());
+        assert!(host.fetch("example.localhost", hearsay).await.is_ok());
+        assert_eq!(host.lab.hosts.book.silent_until(address), None);
+    }
     // It speaks: whatever it says, that is no silence, however long it takes.
     let slow: Says = |tls| {
         let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n");
@@ -437,21 +438,21 @@ async fn hearsay_may_be_ignored_and_a_word_ends_it() {
     assert_eq!(lab.hosts.book.silent_until("127.0.0.1".parse().unwrap()), None);
 }
 
-/// What another address says is not the last word while one is passed over.
+/// What another address says is not the last word while one had to hurry.
 #[tokio::test]
-async fn who_was_passed_over_might_have_had_the_policy() {
-    let passed_over = || {
-        let mut passed_over = PassedOver::default();
-        passed_over.skip("192.0.2.1".parse().unwrap(), Timestamp::from_secs(7));
-        passed_over
-    };
+async fn who_had_to_hurry_might_have_had_the_policy() {
     let until = Timestamp::from_secs(7);
-    let told = "not a word from 192.0.2.1; besides, policy host answered with status 404";
+    let hurried = || {
+        let mut hurried = Hurried::default();
+        hurried.note("192.0.2.1:443: not a word".to_string(), until);
+        hurried
+    };
+    let told = "192.0.2.1:443: not a word; besides, policy host answered with status 404";
     let silent = FetchError::Silent { told: told.to_string(), until };
-    assert_eq!(passed_over().explain(FetchError::Status(404)), silent);
+    assert_eq!(hurried().explain(FetchError::Status(404)), silent);
     let ours = FetchError::Ours("no descriptors".to_string());
-    assert_eq!(passed_over().explain(ours.clone()), ours);
-    assert_eq!(PassedOver::default().explain(FetchError::Status(404)), FetchError::Status(404));
+    assert_eq!(hurried().explain(ours.clone()), ours);
+    assert_eq!(Hurried::default().explain(FetchError::Status(404)), FetchError::Status(404));
 }
 
 #[tokio::test]
@@ -462,7 +463,9 @@ async fn a_silent_address_leaves_time_for_the_next() {
     let [first, second] = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
     let name = Domain::parse("mta-sts.a.localhost").unwrap();
     let begun = tokio::time::Instant::now();
-    let end = host.lab.hosts.reach(&name, vec![first, second]).await.err();
+    let mut hurried = Hurried::default();
+    let reach = host.lab.hosts.reach(&name, vec![first, second], Hearsay::Believed, &mut hurried);
+    let end = reach.await.err();
     assert!(matches!(&end, Some(FetchError::Connect(why)) if why.contains("refused")), "{end:?}");
     assert!(begun.elapsed() >= WORD_LIMIT);
     assert_eq!(host.lab.hosts.book.silent_until(first), Some(clock.now().plus(HEARSAY)));

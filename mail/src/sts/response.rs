@@ -33,8 +33,8 @@ pub enum FetchError {
     MediaType(String),
     TooLong,
     TimedOut,
-    /// As if it had: other fetches have waited for its addresses in vain, so they were not asked, or not all of them. What was met
-    /// there, and when it is over.
+    /// As if it had: other fetches have waited for its addresses in vain, so they had to speak at once, or some of them, and did not. What
+    /// was met there, and when they have their time again.
     Silent {
         told: String,
         until: Timestamp,
@@ -98,7 +98,7 @@ impl fmt::Display for FetchError {
             FetchError::TooLong => write!(f, "policy is longer than {} KiB", LONGEST / 1024),
             FetchError::TimedOut => f.write_str("policy host took too long"),
             FetchError::Silent { told, .. } => {
-                write!(f, "policy host took too long, as other fetches have found out: {told}")
+                write!(f, "policy host is silent, as other fetches have found out: {told}")
             }
             FetchError::Policy(why) => write!(f, "reading the policy: {why}"),
             FetchError::Ours(why) => write!(f, "fetching the policy: {why}"),

@@ -2,13 +2,14 @@
 //!
 //! A host that takes connections and never speaks costs whoever asks it half a minute, and one host may have the policies of a thousand
 //! domains. So fetches that wait are known: one that has not heard a word for five seconds makes its address a silent one, and for a
-//! minute the others are told so instead of finding it out. That is well before the ten seconds for which a delivery may wait in a slot, or
+//! minute it has to speak to the others within a second. That is well before the ten seconds for which a delivery may wait in a slot, or
 //! the next ones would be there before it is known.
 //!
-//! That is hearsay, and a policy that was not asked for demands nothing (RFC 8461 §3.3, unless an older one is kept). Whether a host
-//! speaks may depend on the name it is asked for, and names are chosen by strangers. Therefore only that nobody spoke at all counts, any
-//! word at the address ends it, and a domain that was put off by hearsay asks for itself the next time (`freshness::Failed`): hearsay
-//! costs it a minute at most, however often others renew it. A refusal is not remembered: it costs no time to hear it again.
+//! That is hearsay, and a policy that could not be had demands nothing (RFC 8461 §3.3, unless an older one is kept). Whether a host
+//! speaks may depend on the name it is asked for, and names are chosen by strangers. Therefore each is asked all the same, only that nobody
+//! spoke at all counts, any word at the address ends it, and a domain that was put off by hearsay has the whole time the next time
+//! (`freshness::Failed`): hearsay costs it a minute at most, however often others renew it. A refusal is not remembered: it costs no time to
+//! hear it again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -26,9 +27,9 @@ pub const MOST: usize = 20_000;
 /// What a fetch makes of the word of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hearsay {
-    /// A silent address is passed over.
+    /// A silent address has to speak at once.
     Believed,
-    /// It is asked all the same.
+    /// It has all its time.
     Ignored,
 }
 
