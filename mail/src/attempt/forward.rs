@@ -15,7 +15,7 @@ use crate::attempt::remote::MOST_HOPS;
 use crate::attempt::run::{Job, Run, View};
 use crate::attempt::verdict::{self, Coverage, Elsewhere, Said};
 use crate::attempt::walk::{End, Next, OtherFamily};
-use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Stage, one_line};
+use crate::outcome::{Cause, Class, Failure, Reach, Stage, one_line};
 use crate::wire::client::opening::Dialect;
 
 /// Addresses of one server that are dialled in an attempt.
@@ -109,6 +109,18 @@ fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
     }
 }
 
+/// Is there no use in asking another server?
+pub fn ends_the_round(failure: &Failure) -> bool {
+    match failure.cause {
+        // They don't know who we are: asking the next one locks accounts. Or we don't.
+        Cause::CredentialsRefused | Cause::CredentialsMissing => true,
+        // What this machine lacks for one, an address of its family or a socket, it may have for another.
+        Cause::OwnResources => false,
+        // Called off by ourselves, or nobody logs in.
+        _ => failure.is_no_attempt(),
+    }
+}
+
 /// Nobody is there: one failure from what each of the servers had to say.
 pub fn nobody(troubles: &[Failure]) -> Failure {
     let (troubles, coverage, stop) = (troubles.to_vec(), Coverage::Whole, false);
@@ -160,13 +172,7 @@ impl Round {
                     End::Over(next) => return next,
                 },
                 Err(failure) => {
-                    // Called off by ourselves; or the servers don't know who we are: asking the next one locks accounts. Or we don't.
-                    let called_off = matches!(failure.clone().outcome(), Outcome::Postponed(_));
-                    let unknown = matches!(
-                        failure.cause,
-                        Cause::CredentialsRefused | Cause::CredentialsMissing
-                    );
-                    self.stop |= called_off || unknown;
+                    self.stop |= ends_the_round(&failure);
                     // A server that has answered answers so at each of its addresses.
                     let answered = matches!(failure.cause, Cause::Refused(_) | Cause::AuthMissing);
                     self.troubles.push(failure);

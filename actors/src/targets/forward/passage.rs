@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use posthaste_edge::body::Body;
 use posthaste_edge::session::Listing;
 use posthaste_mail::address::Mailbox;
-use posthaste_mail::attempt::forward::nobody;
+use posthaste_mail::attempt::forward::{ends_the_round, nobody};
 use posthaste_mail::envelope::{Envelope, MessageFlags, Recipient};
-use posthaste_mail::outcome::{Cause, Failure, Outcome};
+use posthaste_mail::outcome::{Cause, Failure};
 use posthaste_mail::wire::client::transaction::{Fate, Standing};
 
 use crate::carriage::live::Live;
@@ -172,12 +172,7 @@ impl Crossing {
                         info!(caller.log, "session"; "server" => &server.name,
                             "reason" => failure.cause.word(), "smtp_code" => failure.code,
                             "smtp_enchcode" => failure.status.to_string(), "smtp_msg" => &failure.text);
-                        // Ours, or the client's: the next server would say the same.
-                        let ends = matches!(failure.clone().outcome(), Outcome::Postponed(_))
-                            || matches!(
-                                failure.cause,
-                                Cause::CredentialsRefused | Cause::CredentialsMissing
-                            );
+                        let ends = ends_the_round(&failure);
                         let answered = matches!(failure.cause, Cause::Refused(_));
                         if ends {
                             return Err(failure);

@@ -4,7 +4,7 @@ use crate::attempt::addressee::Addressee;
 use crate::attempt::ports::{Peer, Rest, Sessions, Transacted};
 use crate::attempt::remote::tests::{envelope, now};
 use crate::envelope::{Envelope, MessageFlags, Recipient};
-use crate::outcome::{Remote, SessionFacts};
+use crate::outcome::{Outcome, Remote, SessionFacts};
 use crate::route::destination::DestinationKey;
 use crate::status::Enhanced;
 use crate::wire::client::transaction::{Fate, Standing};
@@ -290,6 +290,23 @@ fn what_is_called_off_is_no_attempt() {
     let off = || Failure::new(Cause::Suspended, "called off");
     let end = Scenario { connect: Box::new(move |_, _| Err(off())), ..Scenario::default() }.run();
     assert_eq!((end.words(), end.dialled), (vec!["postponed 451".to_string()], vec![(0, 0)]));
+}
+
+#[test]
+fn what_this_machine_lacks_for_one_server_it_may_have_for_another() {
+    let lacks = || Failure::new(Cause::OwnResources, "address family not supported");
+    let connect = move |place: usize, _| if place == 0 { Err(lacks()) } else { Ok(()) };
+    let end = Scenario { connect: Box::new(connect), ..Scenario::default() }.run();
+    assert_eq!((end.words(), end.dialled), (vec!["delivered".to_string()], vec![(0, 0), (1, 0)]));
+    // If nobody was asked it is no attempt, and if somebody was it is one.
+    let end = Scenario { connect: Box::new(move |_, _| Err(lacks())), ..Scenario::default() }.run();
+    assert_eq!(end.words(), ["postponed 451"]);
+    let connect = move |place: usize, _| Err(if place == 0 { lacks() } else { down(1) });
+    let end = Scenario { connect: Box::new(connect), ..Scenario::default() }.run();
+    assert_eq!(
+        (end.words(), end.failure().cause),
+        (vec!["deferred 451".into()], Cause::Unreachable)
+    );
 }
 
 #[test]
