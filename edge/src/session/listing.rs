@@ -9,7 +9,7 @@ use posthaste_mail::outcome::{Cause, Failure, Stage};
 use posthaste_mail::wire::client::transaction::{Ending, Fate, Transaction};
 use posthaste_mail::wire::command::Command;
 
-use super::{Session, lost};
+use super::{Session, Stream, lost};
 use crate::body::Body;
 
 /// Begun with MAIL; it ends with the content, or with RSET before the next one.
@@ -63,7 +63,8 @@ impl Session {
         if begun.elapsed() >= self.timeouts.transaction * PATIENCE {
             let text = "the server was kept waiting too long for the content";
             transaction.lost(Failure::new(Cause::TimedOut(Stage::Content), text));
-            return self.quit().await;
+            self.quit().await;
+            return self.close_if_broken(transaction);
         }
         let mut bytes = Vec::new();
         let asked = match Command::Noop.render(&mut bytes) {
@@ -80,11 +81,20 @@ impl Session {
             Ok(_) => {}
             Err(failure) => transaction.lost(failure),
         }
+        self.close_if_broken(transaction);
     }
 
     async fn step(&mut self, transaction: &mut Transaction) {
         let ceiling = self.ceiling(0);
         self.drive::<AtOnce, _>(transaction, ceiling, None).await;
+        self.close_if_broken(transaction);
+    }
+
+    /// Whoever is still to be told of it needs no connection for that, and may take long to ask.
+    fn close_if_broken(&mut self, transaction: &Transaction) {
+        if transaction.is_broken() {
+            self.stream = Stream::Gone;
+        }
     }
 
     /// Sends the content to those who were taken. The fates are in the order of naming.

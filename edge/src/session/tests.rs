@@ -503,6 +503,7 @@ async fn a_server_that_has_lost_its_patience_tells_whoever_comes_next() {
     let (mut session, mut listing, serve) = listed(async |mut peer: Peer| {
         peer.says("421 4.4.2 too long").await;
         assert_eq!(peer.hears().await, "NOOP");
+        assert_eq!(peer.hears().await, ""); // closed as soon as it is known
     })
     .await;
     let client = async {
@@ -524,6 +525,7 @@ async fn nobody_keeps_a_server_waiting_for_ever() {
     let (mut session, mut listing, serve) = listed(async |mut peer: Peer| {
         assert_eq!(peer.hears().await, "QUIT");
         peer.says("221 at last").await;
+        assert_eq!(peer.hears().await, ""); // nor the connection, though the client is still there
     })
     .await;
     session.timeouts.transaction = Duration::ZERO;

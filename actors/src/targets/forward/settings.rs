@@ -177,6 +177,10 @@ fn warn_of_the_impossible(
             let text = "credentials are not sent without TLS, and attempt_starttls no has none";
             block.warning(at, format!("auth: {target} is never used: {text}"));
         }
+        if let (true, Some((Auth::As(Login::External), at))) = (is_clear, auth) {
+            let text = "external needs TLS, and attempt_starttls no has none";
+            block.warning(at, format!("auth: {target} is never used: {text}"));
+        }
     }
     if let Some((Auth::As(Login::External), at)) = auth
         && !tls.has_identity()

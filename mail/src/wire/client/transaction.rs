@@ -158,6 +158,11 @@ impl Transaction {
         self.ended_by.is_some() || self.phase == Phase::Over
     }
 
+    /// The session it was in is of no use to anybody.
+    pub fn is_broken(&self) -> bool {
+        self.is_over() && self.standing == Standing::Broken
+    }
+
     /// `None`: it is accepted, or not asked for yet.
     pub fn fate(&self, recipient: usize) -> Option<&Fate> {
         self.fates.get(recipient)?.as_ref()

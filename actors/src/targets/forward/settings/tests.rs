@@ -196,6 +196,10 @@ fn what_can_never_work_is_told_before_mail_waits_for_it() {
     assert!(problems.len() == 1 && problems[0].contains("port 25 is for SMTP"), "{problems:?}");
     let (_, problems) = block("target.smtp", "targets tls://a:465\nauth external");
     assert!(problems.len() == 1 && problems[0].contains("external needs a certificate"));
+    let (_, problems) =
+        block("target.smtp", "targets unix:a tls://a:465\nstarttls no\nauth external");
+    let never = problems.iter().filter(|p| p.contains("is never used: external needs TLS"));
+    assert_eq!((never.count(), problems.len()), (1, 2), "{problems:?}");
     // Neighbours need no TLS.
     let near = "targets unix:a tcp://127.0.0.1:25 tcp://[::1]:25 tcp://localhost:25\nstarttls no\nauth plain u p";
     assert_eq!(block("target.smtp", near).1, [""; 0]);
