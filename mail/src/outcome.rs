@@ -526,6 +526,47 @@ mod tests {
         }
     }
 
+    /// What senders and their administrators read, and look up.
+    #[test]
+    fn each_cause_has_the_code_that_is_known_for_it() {
+        for (cause, told) in [
+            (Cause::BadSender, "501 5.1.7"),
+            (Cause::UnqualifiedRecipient, "550 5.1.1"),
+            (Cause::AddressLiteral, "550 5.1.2"),
+            (Cause::BadRecipient, "501 5.1.3"),
+            (Cause::Quarantined, "550 5.7.0"),
+            (Cause::OwnLimit, "451 4.4.5"),
+            (Cause::DnsFailed, "451 4.4.3"),
+            (Cause::AddressLookupFailed, "451 4.4.4"),
+            (Cause::AliasLoop, "451 4.4.4"),
+            (Cause::NoSuchDomain, "550 5.1.2"),
+            (Cause::NullMx, "556 5.1.10"),
+            (Cause::NoAddress, "550 5.4.4"),
+            (Cause::Unreachable, "451 4.4.1"),
+            (Cause::Lost(Stage::Greeting), "451 4.4.2"),
+            (Cause::TimedOut(Stage::Rcpt), "451 4.4.2"),
+            (Cause::UnknownAfterDot, "451 4.4.2"),
+            (Cause::Loop, "554 5.4.6"),
+            (Cause::SenderNeedsSmtputf8, "550 5.6.7"),
+            (Cause::RecipientNeedsSmtputf8, "553 5.6.7"),
+            (Cause::TooLarge, "552 5.3.4"),
+            (Cause::NeedsEightBitMime, "554 5.6.3"),
+            (Cause::MxNotAllowed, "451 4.7.0"),
+            (Cause::TlsMissing, "451 4.7.4"),
+            (Cause::TlsUnproven, "451 4.7.5"),
+            (Cause::TlsaFailed, "451 4.7.5"),
+            (Cause::MxLevelTooLow, "451 4.7.0"),
+            (Cause::TlsLevelTooLow, "451 4.7.1"),
+            (Cause::RequireTlsImpossible, "550 5.7.30"),
+            (Cause::CredentialsRefused, "451 4.7.8"),
+            (Cause::OwnResources, "451 4.3.0"),
+            (Cause::Internal, "451 4.3.0"),
+        ] {
+            let failure = Failure::new(cause, "why");
+            assert_eq!(format!("{} {}", failure.code, failure.status), told, "{cause:?}");
+        }
+    }
+
     #[test]
     fn internal_fault_is_temporary() {
         for cause in [Cause::Internal, Cause::DnsFailed, Cause::TargetUnavailable] {
