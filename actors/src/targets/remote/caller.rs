@@ -93,9 +93,15 @@ impl Caller {
             Err(broken) if may_fall_back(demand, &broken) => {
                 warn!(self.log, "tls failed, going on in the clear";
                     "mx" => candidate.map(|c| c.host.ascii()), "address" => %address, "text" => &broken.text);
+                // RFC 5321 §3.8: with 421 the server takes its leave, and has said nothing of TLS.
+                let is_broken = broken.code != 421;
                 let why = broken.text;
                 let clear = self.greet_in_the_clear(candidate, address, requirement, why.clone());
-                clear.await.inspect(|_| self.broken_tls.note(address, why, self.clock.now()))
+                clear.await.inspect(|_| {
+                    if is_broken {
+                        self.broken_tls.note(address, why, self.clock.now());
+                    }
+                })
             }
             Err(failure) => {
                 if demand == TlsDemand::Encrypted && failure.cause.stage() == Some(Stage::StartTls)
