@@ -203,7 +203,10 @@ impl Session {
             match exchange.step() {
                 AuthStep::Write(bytes) => self.write(&bytes, Stage::Auth).await?,
                 AuthStep::Await => exchange.reply(&self.reply(Stage::Auth).await?)?,
-                AuthStep::Done => return Ok(()),
+                AuthStep::Done => {
+                    self.capabilities.logged_in = true;
+                    return Ok(());
+                }
             }
         }
     }

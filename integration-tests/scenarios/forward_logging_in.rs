@@ -347,5 +347,7 @@ fn nobody_elsewhere_hears_a_password_but_over_proven_tls() {
         let heard = said.iter().filter(|line| line.starts_with("AUTH")).count();
         assert_eq!(heard, if name == "proven" { 2 } else { 0 }, "{name}: {said:?}");
         assert_eq!(sink.count(), heard, "{name}: {said:?}");
+        // RFC 4954 §5: to whoever knows us, and we vouch for nobody else.
+        assert!(said.iter().all(|l| l.starts_with("MAIL") == l.ends_with(" AUTH=<>")), "{said:?}");
     }
 }

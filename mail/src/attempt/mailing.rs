@@ -4,7 +4,7 @@ use crate::attempt::addressee::Addressee;
 use crate::envelope::{BodyType, Envelope, Orcpt, Recipient, Ret, TlsWish};
 use crate::outcome::{Cause, Failure};
 use crate::wire::capabilities::Capabilities;
-use crate::wire::command::{Command, MailParameters, RcptParameters, orcpt_value};
+use crate::wire::command::{Command, MailParameters, RcptParameters, Submitter, orcpt_value};
 
 /// RFC 5321 §4.5.3.1.8: every server takes a hundred recipients.
 pub const MOST_RECIPIENTS: usize = 100;
@@ -114,6 +114,10 @@ fn mail_parameters(
         require_tls: capabilities.require_tls && required,
         ret: ret.filter(|_| capabilities.dsn),
         envid: envelope.envid.clone().filter(|_| capabilities.dsn),
+        submitter: match capabilities.logged_in {
+            true => Submitter::Unknown,
+            false => Submitter::Unsaid,
+        },
     }
 }
 
@@ -251,6 +255,18 @@ mod tests {
         let mut odd = envelope();
         odd.from = ReversePath::Mailbox(Mailbox::parse("ä@sender.test").unwrap());
         assert_eq!(mailing(&odd, &people, &Capabilities::default()).unwrap_err().code, 550);
+    }
+
+    #[test]
+    fn whoever_has_logged_in_vouches_for_nobody_else() {
+        let people = to(&["b@example.org"]);
+        let mail = |logged_in| {
+            let offered =
+                Capabilities { auth: vec!["PLAIN".into()], logged_in, ..Capabilities::default() };
+            written(&mailing(&envelope(), &people, &offered).unwrap())
+        };
+        assert!(mail(true).starts_with("MAIL FROM:<a@sender.test> AUTH=<>\r\n"));
+        assert!(!mail(false).contains("AUTH")); // RFC 4954 §5: only in an authenticated session
     }
 
     #[test]

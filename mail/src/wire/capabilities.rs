@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub rcpt_max: Option<u32>,
     /// RFC 9422: transactions a session may have.
     pub mail_max: Option<u32>,
+    /// What was not announced but done: the server knows who we are.
+    pub logged_in: bool,
 }
 
 impl Capabilities {

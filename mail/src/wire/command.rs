@@ -12,6 +12,16 @@ pub struct MailParameters {
     pub require_tls: bool,
     pub ret: Option<Ret>,
     pub envid: Option<String>,
+    pub submitter: Submitter,
+}
+
+/// RFC 4954 §5: who submitted the message, as far as the server may believe whoever has logged in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Submitter {
+    #[default]
+    Unsaid,
+    /// We have shown who we are, and vouch for nobody else.
+    Unknown,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,6 +121,10 @@ fn mail_tail(parameters: &MailParameters) -> String {
     if let Some(envid) = &parameters.envid {
         tail += &format!(" ENVID={}", xtext(envid)); // RFC 3461 §4.4
     }
+    match parameters.submitter {
+        Submitter::Unsaid => {}
+        Submitter::Unknown => tail += " AUTH=<>",
+    }
     tail
 }
 
@@ -190,11 +204,12 @@ mod tests {
             require_tls: true,
             ret: Some(Ret::Headers),
             envid: Some("a+b c".into()),
+            submitter: Submitter::Unknown,
         };
         let mail = Command::mail(&ReversePath::Mailbox(mailbox("a@b.test")), parameters).unwrap();
         assert_eq!(
             shown(mail),
-            "MAIL FROM:<a@b.test> SIZE=10 BODY=8BITMIME REQUIRETLS RET=HDRS ENVID=a+2Bb+20c\r\n"
+            "MAIL FROM:<a@b.test> SIZE=10 BODY=8BITMIME REQUIRETLS RET=HDRS ENVID=a+2Bb+20c AUTH=<>\r\n"
         );
         let orcpt = Orcpt { addr_type: "rfc822".into(), address: "x=y@b.test".into() };
         let notify = Notify::On { success: true, failure: false, delay: true };
