@@ -78,8 +78,9 @@ impl Caller {
             true => TlsDemand::Encrypted,
             false => TlsDemand::Opportunistic,
         };
+        let host = remote(candidate.map(|c| &c.host), address).host;
         if demand == TlsDemand::Opportunistic
-            && let Some(why) = self.broken_tls.why(address, self.clock.now())
+            && let Some(why) = self.broken_tls.why(&host, address, self.clock.now())
         {
             return self.greet_in_the_clear(candidate, address, requirement, why).await;
         }
@@ -99,7 +100,7 @@ impl Caller {
                 let clear = self.greet_in_the_clear(candidate, address, requirement, why.clone());
                 clear.await.inspect(|_| {
                     if is_broken {
-                        self.broken_tls.note(address, why, self.clock.now());
+                        self.broken_tls.note(&host, address, why, self.clock.now());
                     }
                 })
             }
@@ -112,7 +113,7 @@ impl Caller {
             }
             Ok(live) => {
                 if live.session.tls().is_some() {
-                    self.broken_tls.forget(address);
+                    self.broken_tls.forget(&host, address);
                 }
                 Ok(live)
             }

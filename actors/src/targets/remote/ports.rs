@@ -213,7 +213,7 @@ impl Delivery for RemotePorts {
         let done = self.carriage.transact(&self.caller.network.outfit(), live, addressees).await;
         let insists = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Refused(no) if wants_tls(no));
         if live.proof.channel == Channel::ClearAfterFailure && done.fates.iter().any(insists) {
-            self.caller.broken_tls.forget(live.proof.address);
+            self.caller.broken_tls.forget(&live.remote.host, live.proof.address);
         }
         done
     }
