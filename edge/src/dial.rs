@@ -116,7 +116,7 @@ fn has_no_source(error: &io::Error, peer: SocketAddr) -> bool {
 }
 
 /// This machine lacks descriptors, buffers or memory.
-fn is_want(error: &io::Error) -> bool {
+pub(crate) fn is_want(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
         .iter()

@@ -19,6 +19,7 @@ use posthaste_mail::sts::policy::Policy;
 use posthaste_mail::sts::record::RecordId;
 use posthaste_mail::time::Timestamp;
 
+use crate::dial::is_want;
 use crate::machine::make_directory;
 
 /// The form of a file. One of another form is not read.
@@ -134,7 +135,11 @@ impl StsStore for DirectoryStore {
             }
             match read(&file.path(), &name) {
                 Ok(found) => loaded.entries.push(found),
-                Err(why) => loaded.ignored.push(format!("{}: {why}", file.path().display())),
+                // Nothing is wrong with the file: whoever asked comes again.
+                Err(Unread::Want(e)) => return Err(e),
+                Err(Unread::Bad(why)) => {
+                    loaded.ignored.push(format!("{}: {why}", file.path().display()));
+                }
             }
         }
         Ok(loaded)
@@ -179,32 +184,57 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read(path: &Path, name: &str) -> Result<(Domain, Entry), String> {
+/// Why a file gives no policy.
+enum Unread {
+    /// This machine lacks descriptors or memory.
+    Want(io::Error),
+    Bad(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(e: io::Error) -> Unread {
+        if is_want(&e) { Unread::Want(e) } else { Unread::Bad(e.to_string()) }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Unread {
+        Unread::Bad(why)
+    }
+}
+
+impl From<&str> for Unread {
+    fn from(why: &str) -> Unread {
+        Unread::Bad(why.to_string())
+    }
+}
+
+fn read(path: &Path, name: &str) -> Result<(Domain, Entry), Unread> {
     let domain = name
         .strip_suffix(SUFFIX)
         .and_then(|name| Domain::parse(name).ok().filter(|domain| domain.ascii() == name));
     let domain = domain.ok_or("not the file of a domain")?;
     // Not whatever a link, a pipe or a device may lead to.
-    let kind = fs::symlink_metadata(path).map_err(|e| e.to_string())?.file_type();
+    let kind = fs::symlink_metadata(path)?.file_type();
     if !kind.is_file() {
-        return Err("not a regular file".to_string());
+        return Err("not a regular file".into());
     }
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    let file = File::open(path)?;
     let mut text = Vec::new();
-    file.take(LONGEST_FILE + 1).read_to_end(&mut text).map_err(|e| e.to_string())?;
+    file.take(LONGEST_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LONGEST_FILE {
-        return Err("too long".to_string());
+        return Err("too long".into());
     }
     let stored: Stored = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
     if stored.version != VERSION {
-        return Err(format!("of version {}, not {VERSION}", stored.version));
+        return Err(format!("of version {}, not {VERSION}", stored.version).into());
     }
     if stored.domain != domain {
-        return Err(format!("the policy of {}", stored.domain));
+        return Err(format!("the policy of {}", stored.domain).into());
     }
     let policy = Policy::parse(stored.policy.as_bytes()).map_err(|e| e.to_string())?;
     if stored.expires > stored.fetched.plus(policy.max_age) {
-        return Err("lives longer than its policy says".to_string());
+        return Err("lives longer than its policy says".into());
     }
     let entry = Entry {
         policy,

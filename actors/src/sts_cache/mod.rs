@@ -8,6 +8,7 @@
 mod counts;
 mod flight;
 pub mod keeper;
+mod recall;
 mod refreshes;
 mod show;
 pub mod world;
@@ -24,7 +25,6 @@ use tokio::sync::oneshot;
 
 use posthaste_edge::clock::Clock;
 use posthaste_edge::dns::Asking;
-use posthaste_edge::sts_store::Loaded;
 use posthaste_mail::address::Domain;
 use posthaste_mail::dice::Dice;
 use posthaste_mail::sts::freshness::{self, Entry, Failed, Known};
@@ -101,6 +101,8 @@ impl Deps {
 struct State {
     /// What is in the store is known. Until then everybody waits.
     loaded: bool,
+    /// When it is read again, because it could not be: what is in it holds all the same.
+    read_again: Option<Timestamp>,
     early: Vec<(Domain, Asker)>,
     shelf: Shelf,
     /// When the record was seen to name the policy that is here.
@@ -134,17 +136,7 @@ struct Landed {
     end: Result<End, String>,
 }
 
-/// The store -> StsCache: what is there.
-struct Remembered {
-    life: u64,
-    loaded: Result<Loaded, String>,
-}
-
 impl Message for Landed {
-    type Result = ();
-}
-
-impl Message for Remembered {
     type Result = ();
 }
 
@@ -362,6 +354,9 @@ impl MtaStsCacheActor {
     fn tidy(&mut self, ctx: &mut Context<Self>) {
         let now = self.deps.clock.now();
         self.state.failed.retain(|_, failed| !failed.is_over(now));
+        if self.state.read_again.take_if(|at| *at <= now).is_some() {
+            self.load(ctx);
+        }
         while let Some((oldest, _)) =
             self.state.shelf.oldest().filter(|(_, entry)| entry.is_disused(now))
         {
@@ -392,15 +387,7 @@ impl Actor for MtaStsCacheActor {
     /// Also after a fall: what was known is in the store.
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.deps.life += 1;
-        let (life, loading, cache) = (self.deps.life, self.deps.keeper.load(), ctx.address());
-        spawn_reporting(&self.deps.runtime, loading, move |end| {
-            let loaded = match end {
-                Ok(Ok(loaded)) => loaded,
-                Ok(Err(_)) => Err("the store has ended".to_string()),
-                Err(panic) => Err(panic),
-            };
-            cache.do_send(Remembered { life, loaded });
-        });
+        self.load(ctx);
         ctx.run_interval(self.deps.tick, |cache, ctx| cache.tidy(ctx));
     }
 }
@@ -408,48 +395,6 @@ impl Actor for MtaStsCacheActor {
 impl Supervised for MtaStsCacheActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         self.state = State { shelf: Shelf::new(self.deps.room), ..State::default() };
-    }
-}
-
-impl Handler<Remembered> for MtaStsCacheActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Remembered, ctx: &mut Context<Self>) {
-        if message.life != self.deps.life {
-            return;
-        }
-        let now = self.deps.clock.now();
-        match message.loaded {
-            Ok(Loaded { mut entries, ignored }) => {
-                // If there are too many, those used last are to stay.
-                entries.sort_by_key(|(_, entry)| entry.last_used);
-                for why in ignored {
-                    warn!(self.deps.log, "file in the MTA-STS cache ignored"; "cause" => why);
-                }
-                for (domain, entry) in entries {
-                    let at = freshness::refresh_at_start(&entry, now, &mut self.deps.dice);
-                    self.state.refreshes.set(&domain, at);
-                    for leaving in self.state.shelf.put(domain, Arc::new(entry)) {
-                        self.drop_all_of(&leaving, ctx);
-                    }
-                }
-                debug!(self.deps.log, "MTA-STS cache read"; "policies" => self.state.shelf.len());
-            }
-            Err(why) => {
-                self.state.counts.store_faults += 1;
-                error!(self.deps.log, "MTA-STS cache cannot be read, policies are fetched anew";
-                    "cause" => why);
-            }
-        }
-        self.state.loaded = true;
-        for (domain, asker) in std::mem::take(&mut self.state.early) {
-            match asker {
-                Asker::Delivery(to) => self.look_up(domain, to, ctx),
-                asker @ Asker::Operator(_) => {
-                    self.start(domain, Purpose::Refresh, Some(asker), ctx);
-                }
-            }
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use actix::{Addr, System};
 use slog::{Discard, o};
 
-use posthaste_edge::sts_store::{DirectoryStore, MemoryStore, StsStore};
+use posthaste_edge::sts_store::{DirectoryStore, Loaded, MemoryStore, StsStore};
 use posthaste_mail::lookup::{Absence, Lookup};
 use posthaste_mail::sts::Absent;
 use posthaste_mail::sts::freshness::Record;
@@ -518,9 +518,56 @@ fn a_store_that_fails_costs_no_policy() {
         lab.says(failing());
         lab.pass(3600);
         assert!(matches!(lab.standing().await, Standing::Unchecked(_)));
+        lab.until("read again", async || lab.counts("store_faults").await == 3).await;
         assert!(lab.cache.send(ForgetPolicy { domain: domain("a.test") }).await.unwrap());
-        lab.until("told", async || lab.counts("store_faults").await == 3).await; // it panicked
+        lab.until("told", async || lab.counts("store_faults").await == 4).await; // it panicked
         assert_eq!(lab.counts("running").await, 0);
+    });
+}
+
+/// Without descriptors at first.
+struct Late(MemoryStore, Mutex<u32>);
+
+impl StsStore for Late {
+    fn load(&self) -> io::Result<Loaded> {
+        let mut left = self.1.lock().unwrap();
+        if *left > 0 {
+            *left -= 1;
+            return Err(io::Error::other("too many open files"));
+        }
+        self.0.load()
+    }
+    fn save(&self, domain: &Domain, entry: &Entry) -> io::Result<()> {
+        self.0.save(domain, entry)
+    }
+    fn remove(&self, domain: &Domain) -> io::Result<()> {
+        self.0.remove(domain)
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_read_at_first_is_read_again() {
+    run(async {
+        let store = MemoryStore::default();
+        for name in ["a.test", "b.test"] {
+            let text = policy_text(WEEK);
+            let policy = Policy::parse(text.as_bytes()).unwrap();
+            let id = RecordId::parse("1").unwrap();
+            let entry = Entry::fetched(id, (text, policy), None, Timestamp::from_secs(999_000));
+            store.save(&domain(name), &entry).unwrap();
+        }
+        let lab = Lab::with(Arc::new(Late(store, Mutex::new(2))), 1_000_000);
+        assert_eq!(lab.standing().await, Standing::Current); // fetched
+        lab.says(gone());
+        assert!(matches!(lab.asks_for("b.test").await, StsAnswer::Absent(_)));
+        lab.pass(60);
+        lab.until("read in vain", async || lab.counts("store_faults").await == 2).await;
+        lab.pass(60);
+        lab.until("read", async || lab.counts("policies").await == 2).await;
+        assert!(matches!(lab.asks_for("b.test").await, StsAnswer::Policy { .. }));
+        // What was fetched meanwhile is newer than what is read.
+        let shown = lab.cache.send(ShowPolicy { domain: domain("a.test") }).await.unwrap().unwrap();
+        assert_eq!(shown.line.fetched, Timestamp::from_secs(1_000_000).rfc3339());
     });
 }
 
