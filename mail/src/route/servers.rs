@@ -158,10 +158,12 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_makes_nothing_last_longer() {
         let mut servers = Servers::default();
-        servers.failed(0, at(10_000), "no route");
-        servers.hold(at(10_000), refused("535 no"));
+        servers.failed(0, at(10_000), "refused");
+        servers.hold(at(10_000), refused("no"));
         assert!(servers.rests(0, at(10_000)) && servers.held(at(10_000)).is_some());
+        assert!(servers.may_log_in(at(10_000)).is_err());
         assert!(!servers.rests(0, at(5_000)) && servers.held(at(5_000)).is_none());
+        assert!(servers.may_log_in(at(5_000)).is_ok());
     }
 
     #[test]
