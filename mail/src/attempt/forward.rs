@@ -13,7 +13,7 @@ use crate::address::Host;
 use crate::attempt::ports::Delivery;
 use crate::attempt::remote::MOST_HOPS;
 use crate::attempt::run::{Job, Run, View};
-use crate::attempt::verdict::{self, Coverage, Elsewhere, Said};
+use crate::attempt::verdict::{self, Coverage, Elsewhere, Said, Wear};
 use crate::attempt::walk::{End, Next, OtherFamily};
 use crate::outcome::{Cause, Class, Failure, Reach, Stage, one_line};
 use crate::wire::client::opening::Dialect;
@@ -102,10 +102,10 @@ fn refusal(job: &Job) -> Option<Failure> {
 }
 
 /// The servers of a target stand in for each other while nobody has answered. An answer about a recipient would be the same everywhere.
-fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
+fn elsewhere(failure: &Failure, wear: Wear) -> Elsewhere {
     match failure.cause {
         Cause::Refused(Stage::Rcpt) if failure.code != 421 => Elsewhere::Nowhere,
-        _ => verdict::elsewhere(failure, reused),
+        _ => verdict::elsewhere(failure, wear),
     }
 }
 

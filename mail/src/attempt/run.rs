@@ -2,7 +2,7 @@
 
 use crate::attempt::addressee::{Addressee, addressees};
 use crate::attempt::ports::{Delivery, Peer, Rest, Transacted};
-use crate::attempt::verdict::{Elsewhere, Said, ends_idle, for_want_of_tls, is_lack};
+use crate::attempt::verdict::{Elsewhere, Said, Wear, for_want_of_tls, is_enough, is_lack};
 use crate::attempt::walk::{End, Next, OtherFamily};
 use crate::envelope::{Envelope, Recipient};
 use crate::outcome::{Cause, Class, Failure, Outcome, Reach, Receipt, SessionFacts, Stage};
@@ -22,8 +22,8 @@ pub struct Job {
 /// How a target looks at what servers say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// Who may be asked next about a recipient that met a failure, in a session that was reused or not.
-    pub elsewhere: fn(&Failure, bool) -> Elsewhere,
+    /// Who may be asked next about a recipient that met a failure, in a session of this wear.
+    pub elsewhere: fn(&Failure, Wear) -> Elsewhere,
     /// How far a server that takes a message brings it.
     pub reach: Reach,
     /// Sessions in which recipients are offered, in one attempt.
@@ -94,7 +94,7 @@ impl Run {
     ) -> End {
         let mut offered: Vec<Addressee> =
             self.pending.iter().map(|pending| pending.addressee.clone()).collect();
-        let first = offered.len();
+        let (first, pending) = (offered.len(), self.pending.len());
         let (mut standing, mut next, mut counts) = (Standing::Good, Next::Address, false);
         let (mut again, mut turned_away) = (false, false);
         while standing == Standing::Good && !offered.is_empty() && session.transactions_left() > 0 {
@@ -102,7 +102,9 @@ impl Run {
             let rest = offered.split_off(offered.len().min(session.room().max(1)));
             let done = ports.transact(&mut session, &offered).await;
             standing = done.standing;
-            let sorted = self.transaction(&session, done, other, ports).await;
+            let served = undecided < pending;
+            let wear = if served { Wear::Served } else { Wear::of(&session) };
+            let sorted = self.transaction(&session, wear, done, other, ports).await;
             next = sorted.next;
             counts |= sorted.counts;
             again |= sorted.plainly;
@@ -111,6 +113,8 @@ impl Run {
             let progress = sorted.again.len() < offered.len();
             offered.retain(|addressee| sorted.again.contains(&addressee.index()));
             offered.extend(rest);
+            // Whoever has had enough of this session may have the rest in another.
+            again |= served && sorted.broken.as_ref().is_some_and(is_enough);
             let decided = sorted.decided && self.pending.len() < undecided;
             if standing == Standing::Parting && decided && !offered.is_empty() {
                 // The content was not wanted, and for good: those who are left may hear it in a session of their own.
@@ -152,6 +156,7 @@ impl Run {
     async fn transaction<D: Delivery>(
         &mut self,
         session: &D::Session,
+        wear: Wear,
         done: Transacted,
         other: OtherFamily,
         ports: &mut D,
@@ -195,7 +200,7 @@ impl Run {
                 }
                 Fate::Refused(failure) => {
                     let by_reply = matches!(failure.cause, Cause::Refused(_))
-                        && !ends_idle(&failure, session.is_reused());
+                        && !(wear != Wear::None && is_enough(&failure));
                     let failure = for_want_of_tls(failure, &facts).at(remote.clone());
                     sorted.counts |= by_reply || !(is_lack(failure.cause) || session.is_reused());
                     sorted.broken.get_or_insert_with(|| failure.clone());
@@ -209,7 +214,7 @@ impl Run {
                         self.note(index, failure, facts.clone());
                         continue;
                     }
-                    match (self.view.elsewhere)(&failure, session.is_reused()) {
+                    match (self.view.elsewhere)(&failure, wear) {
                         Elsewhere::NextAddress => self.note(index, failure, facts.clone()),
                         Elsewhere::NextHost => {
                             sorted.next = Next::Host;

@@ -1,5 +1,6 @@
 //! What a recipient's end is, from all that went wrong on the way to it.
 
+use crate::attempt::ports::Peer;
 use crate::outcome::{Cause, Class, Failure, SessionFacts, Stage};
 
 /// Something a server, or the way to it, had against one recipient, and the session it was said in, or what was known of one before it was
@@ -106,14 +107,29 @@ pub enum Elsewhere {
     NextHost,
 }
 
+/// What a session had behind it when it met a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wear {
+    None,
+    /// It was kept, and idle.
+    Reused,
+    /// It has carried mail of this attempt.
+    Served,
+}
+
+impl Wear {
+    pub fn of<S: Peer>(session: &S) -> Wear {
+        if session.is_reused() { Wear::Reused } else { Wear::None }
+    }
+}
+
 /// May somebody else be asked about a recipient that met this failure?
-pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
+pub fn elsewhere(failure: &Failure, wear: Wear) -> Elsewhere {
     let temporary = failure.class() == Class::Temporary;
     match failure.cause {
-        // An idle session that the server was about to end says nothing about the server: the message gets one of its own.
-        Cause::Refused(Stage::Mail | Stage::Rcpt) if ends_idle(failure, reused) => {
-            Elsewhere::NextAddress
-        }
+        // RFC 5321 §3.8: of a session that has been idle, or has carried all that the server wants to have in one, 421 says nothing
+        // about the server.
+        _ if wear != Wear::None && is_enough(failure) => Elsewhere::NextAddress,
         // Refused for a while, before the content went out.
         Cause::Refused(Stage::Mail | Stage::Rcpt) if temporary => Elsewhere::NextHost,
         // Another host may have TLS that works.
@@ -130,7 +146,7 @@ pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
             | Stage::Rset
             | Stage::Quit => Elsewhere::NextAddress,
             // An idle session that was closed meanwhile shows it at the first command, whichever that is.
-            Stage::Data if reused => Elsewhere::NextAddress,
+            Stage::Data if wear == Wear::Reused => Elsewhere::NextAddress,
             Stage::Data | Stage::Content | Stage::Dot => Elsewhere::Nowhere,
         },
         // What this server lacks another may have.
@@ -139,9 +155,9 @@ pub fn elsewhere(failure: &Failure, reused: bool) -> Elsewhere {
     }
 }
 
-/// RFC 5321 §3.8: the server ends the session, and this one has been idle, or has carried all that the server wants to have in one.
-pub fn ends_idle(failure: &Failure, reused: bool) -> bool {
-    reused && failure.code == 421
+/// The server ends the session in place of taking mail.
+pub fn is_enough(failure: &Failure) -> bool {
+    failure.code == 421 && matches!(failure.cause, Cause::Refused(Stage::Mail | Stage::Rcpt))
 }
 
 /// The server lacks what the message needs, and was not asked.

@@ -830,6 +830,19 @@ fn a_connection_carries_so_many_transactions() {
 }
 
 #[test]
+fn whoever_has_had_enough_of_a_session_gets_another() {
+    let ends = || all(|| refused(Stage::Mail, 421));
+    let fates = VecDeque::from([all(taken), ends(), all(taken), ends()]);
+    let world = World { people: 7, fates, ..World::default() }.run();
+    assert_eq!((world.transactions, world.dialled), (vec![3, 3, 3, 1, 1], vec![ip(1); 3]));
+    assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Delivered(_))));
+    // Whoever takes nobody in a whole session is left alone.
+    let fates = VecDeque::from([all(taken), ends(), ends()]);
+    let world = World { people: 7, fates, ..World::default() }.run();
+    assert_eq!((world.transactions, world.dialled), (vec![3, 3, 3], vec![ip(1); 2]));
+}
+
+#[test]
 fn content_refused_for_good_is_offered_to_the_others_in_the_same_attempt() {
     let refuses = |code: u16| -> VecDeque<Fates> {
         let fate = move || -> Fates { Box::new(move |_| refused(Stage::Dot, code)) };
