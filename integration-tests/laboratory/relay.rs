@@ -39,6 +39,10 @@ impl Relay {
         let place = (area.path(), port, resolver);
         let text = stance::configuration(place, &listeners, [roots, &chain, &key]);
         let daemon = Daemon::start(area, &text);
+        // Before that no mail is failed for want of signatures.
+        wait_until("the resolver is known to validate", SOON, || {
+            daemon.log().contains("the resolver validates")
+        });
         Relay { daemon, listeners, probing: Mutex::new(()) }
     }
 

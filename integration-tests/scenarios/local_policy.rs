@@ -98,7 +98,7 @@ fn an_exchanger_of_an_unsigned_list_is_not_dialled_where_dnssec_is_demanded() {
     implicit.wait_for(1, SOON);
     // This name server vouches for nothing of the root: an operator is told.
     wait_until("the resolver is examined", SOON, || {
-        outbound.daemon.said(&["status"]).contains("does not vouch for signatures")
+        outbound.daemon.said(&["status"]).contains("without AD bit")
     });
     // The domain is repaired: what waited goes out.
     outbound.dns.authentic("unsigned.test");

@@ -122,10 +122,13 @@ pub(super) fn examine_resolver(
     runtime: &Handle,
     log: &Logger,
 ) -> watch::Receiver<Option<String>> {
-    let (wrong, told) = watch::channel(None);
-    if want_signatures(targets) == Signed::Needed {
-        runtime.spawn(keep_examining(resolver.clone(), probes, log.clone(), wrong, [AGAIN, EVERY]));
+    if want_signatures(targets) == Signed::Unneeded {
+        return watch::channel(None).1;
     }
+    // Whoever asks before the first answer knows no more than with none: mail that needs signatures is not failed for want of them.
+    let unknown = Validation::Unknown("no name was looked up yet".to_string());
+    let (wrong, told) = watch::channel(verdict(unknown));
+    runtime.spawn(keep_examining(resolver.clone(), probes, log.clone(), wrong, [AGAIN, EVERY]));
     told
 }
 
