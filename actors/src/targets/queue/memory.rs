@@ -13,13 +13,15 @@ use crate::targets::queue::QueueActor;
 
 /// Between two writes.
 const EVERY: Duration = Duration::from_secs(10);
+/// A disk that takes longer keeps no mail waiting: a few dials are the price.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl QueueActor {
     fn section(&self) -> String {
         format!("sites of {}", self.deps.name)
     }
 
-    /// What earlier lives have learned comes as a message.
+    /// What earlier lives have learned comes as a message. Before it nobody is dialled.
     pub(super) fn recall_sites(&self, ctx: &mut Context<Self>) {
         let (hints, section) = (self.deps.hints.clone(), self.section());
         let (life, me, log) = (self.state.life, ctx.address(), self.deps.log.clone());
@@ -34,6 +36,12 @@ impl QueueActor {
             }
             let sites = entries.into_iter().filter_map(read).collect();
             me.do_send(Recalled { life, sites });
+        });
+        ctx.run_later(PATIENCE, move |queue, ctx| {
+            if queue.state.life == life && !std::mem::replace(&mut queue.state.recalled, true) {
+                warn!(queue.deps.log, "nothing is known of sites yet, going on without");
+                queue.pump(ctx);
+            }
         });
     }
 
@@ -83,6 +91,7 @@ impl Handler<Recalled> for QueueActor {
         if message.life != self.state.life {
             return;
         }
+        self.state.recalled = true;
         let now = self.deps.clock.now();
         self.state.agenda.recall_sites(message.sites, now);
         self.pump(ctx);

@@ -156,6 +156,8 @@ struct State {
     abandoned: VecDeque<Lease>,
     ending: HashSet<BatchId>,
     draining: bool,
+    /// What earlier lives knew of sites has been read.
+    recalled: bool,
     /// When sites were written down last.
     remembered: Timestamp,
     serial: u64,
@@ -178,6 +180,7 @@ impl State {
             abandoned: VecDeque::new(),
             ending: HashSet::new(),
             draining: false,
+            recalled: false,
             remembered: Timestamp::ZERO,
             serial: 0,
             counters: Counters::default(),
@@ -215,6 +218,9 @@ impl QueueActor {
             Room::Slot => Arc::clone(&self.deps.slots),
             Room::Patience => Arc::clone(&self.deps.patience),
         };
+        if !self.state.recalled {
+            return;
+        }
         let now = self.deps.clock.now();
         while !self.state.draining && !self.deps.is_suspended(&self.deps.target_name) {
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { return };
