@@ -203,7 +203,10 @@ impl Run {
                         && !(wear != Wear::None && is_enough(&failure));
                     let failure = for_want_of_tls(failure, &facts).at(remote.clone());
                     sorted.counts |= by_reply || !(is_lack(failure.cause) || session.is_reused());
-                    sorted.broken.get_or_insert_with(|| failure.clone());
+                    // Whatever else was said before, it is 421 that ends a session.
+                    if sorted.broken.is_none() || is_enough(&failure) {
+                        sorted.broken = Some(failure.clone());
+                    }
                     if may_change_family && may_be_about_our_address(&failure) {
                         sorted.next = Next::AddressOfOtherFamily;
                         self.family_changed = true;
@@ -304,6 +307,7 @@ struct Sorted {
     turned_away: bool,
     /// Whatever was said was said for good.
     decided: bool,
+    /// What ended the session, if it was ended.
     broken: Option<Failure>,
 }
 

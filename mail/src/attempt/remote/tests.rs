@@ -836,6 +836,12 @@ fn whoever_has_had_enough_of_a_session_gets_another() {
     let world = World { people: 7, fates, ..World::default() }.run();
     assert_eq!((world.transactions, world.dialled), (vec![3, 3, 3, 1, 1], vec![ip(1); 3]));
     assert!(world.outcomes.iter().all(|(_, o)| matches!(o, Outcome::Delivered(_))));
+    // Also when it has said of somebody before that there is no such user.
+    let mixed: Fates =
+        Box::new(|i| if i == 3 { refused(Stage::Rcpt, 550) } else { refused(Stage::Rcpt, 421) });
+    let world =
+        World { people: 7, fates: VecDeque::from([all(taken), mixed]), ..World::default() }.run();
+    assert_eq!((world.transactions, world.dialled), (vec![3, 3, 3], vec![ip(1); 2]));
     // Whoever takes nobody in a whole session is left alone.
     let fates = VecDeque::from([all(taken), ends(), ends()]);
     let world = World { people: 7, fates, ..World::default() }.run();
