@@ -39,8 +39,12 @@ pub fn verdict(said: &[Said], troubles: &[Said], coverage: Coverage, hosts: usiz
     let mut verdict = match (telling.or(all.first()), coverage) {
         (None, _) => Failure::new(Cause::Unreachable, "no mail exchanger could be tried").into(),
         (Some(last), Coverage::Partial) if last.failure.class() == Class::Permanent => {
-            let text = format!("not every mail exchanger was asked; one said: {}", last.failure);
-            Said { failure: Failure::new(Cause::Unreachable, text), facts: last.facts.clone() }
+            hope_after(last)
+        }
+        // Somebody was asked, so it is an attempt: else he would be asked twice a minute as long as we lack what another needs.
+        (Some(one), _) if one.failure.cause == Cause::OwnResources => {
+            let answer = all.iter().find(|said| is_answer(&said.failure));
+            answer.map_or_else(|| Said::clone(one), |answer| hope_after(answer))
         }
         (Some(one), _) => Said::clone(one),
     };
@@ -49,6 +53,17 @@ pub fn verdict(said: &[Said], troubles: &[Said], coverage: Coverage, hosts: usiz
         verdict.failure.text.push_str(&format!("; {hosts} mail exchangers tried"));
     }
     verdict
+}
+
+/// One has answered for good, and there are others.
+fn hope_after(one: &Said) -> Said {
+    let text = format!("not every mail exchanger was asked; one said: {}", one.failure);
+    Said { failure: Failure::new(Cause::Unreachable, text), facts: one.facts.clone() }
+}
+
+/// There was a session, and this is what came of it.
+fn is_answer(failure: &Failure) -> bool {
+    matches!(failure.cause, Cause::Refused(_)) || is_lack(failure.cause)
 }
 
 /// Policy outranks TLS, TLS a reply, a reply the network, the network DNS.

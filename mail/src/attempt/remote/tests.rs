@@ -664,6 +664,13 @@ fn what_this_machine_lacks_for_one_address_it_may_have_for_another() {
     let none = |_| Err(Failure::new(Cause::OwnResources, "too many open files"));
     let world = World { connect: Box::new(none), ..two() }.run();
     assert_eq!(world.code(), "postponed 4.3.0");
+    // If somebody was asked it is one, whatever he said: else he would be asked every half minute, for ever.
+    let closed = move |address| match address == ip(1) {
+        true => lacks(address),
+        false => Err(Failure::refused(Stage::Greeting, 554, None, "no mail here")),
+    };
+    let world = World { connect: Box::new(closed), ..two() }.run();
+    assert_eq!((world.code().as_str(), world.dialled), ("deferred 4.4.1", vec![ip(1), ip(2)]));
     // Whoever is called off asks nobody else.
     let off = |_| Err(Failure::new(Cause::Suspended, "called off"));
     let world = World { connect: Box::new(off), ..two() }.run();
