@@ -17,6 +17,7 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use hyper::{Request, Response};
+use tokio::time::Instant;
 
 use posthaste_mail::address::Domain;
 use posthaste_mail::lookup::{Absence, Lookup};
@@ -36,7 +37,8 @@ use carrier::Carrier;
 pub const PORT: u16 = 443;
 /// Addresses of one host that are dialled.
 const MOST_ADDRESSES: usize = 4;
-/// For the first word of one of them, so that a dead one leaves time for the next.
+/// For the connection and the first word of one of them, so that a dead one leaves time for the next. What we take ourselves before we say
+/// something is not in it.
 const WORD_LIMIT: Duration = Duration::from_secs(10);
 /// The same where others wait in vain. A server that is well has said its hello by then, wherever it is.
 const HURRIED_LIMIT: Duration = Duration::from_secs(1);
@@ -48,6 +50,8 @@ const LONGEST_HEAD: usize = 16 * 1024;
 pub struct PolicyHosts {
     settings: Arc<Settings>,
     book: Arc<Book>,
+    /// `HURRIED_LIMIT`, where no test says otherwise.
+    hurry: Duration,
 }
 
 /// How policy hosts are reached.
@@ -67,7 +71,7 @@ pub struct Settings {
 impl PolicyHosts {
     pub fn new(settings: Settings) -> PolicyHosts {
         let book = Book::new(settings.clock.clone());
-        PolicyHosts { settings: Arc::new(settings), book }
+        PolicyHosts { settings: Arc::new(settings), book, hurry: HURRIED_LIMIT }
     }
 
     /// The text of the domain's policy, not read yet, or why it cannot be had.
@@ -168,57 +172,56 @@ impl PolicyHosts {
         patience: Patience,
     ) -> Result<WebStream<Heard>, FetchError> {
         let call = self.book.call(peer.ip());
+        let limit = match patience {
+            Patience::AtOnce { .. } => self.hurry,
+            Patience::Word | Patience::Whole => WORD_LIMIT,
+        };
+        let begun = Instant::now();
+        let stream = match dial(peer, &self.settings.local, limit).await {
+            Ok(stream) => stream,
+            Err(DialError::TimedOut) => return Err(self.silence(peer, &call, patience)),
+            Err(e @ (DialError::Peer(_) | DialError::NoLocalAddress)) => {
+                return Err(FetchError::Connect(format!("{peer}: {e}")));
+            }
+            Err(e @ DialError::Local(_)) => return Err(FetchError::Ours(format!("{peer}: {e}"))),
+        };
+        call.is_connected();
+        let left = limit.saturating_sub(begun.elapsed());
         let overdue = async {
+            call.asked().await;
             match patience {
-                Patience::AtOnce { .. } => tokio::time::sleep(HURRIED_LIMIT).await,
-                Patience::Word => tokio::time::sleep(WORD_LIMIT).await,
+                Patience::AtOnce { .. } | Patience::Word => tokio::time::sleep(left).await,
                 Patience::Whole => pending().await,
             }
             if call.was_heard() {
                 pending::<()>().await;
             }
         };
+        let stream = Heard { stream, call: Arc::clone(&call) };
         tokio::select! {
             biased;
-            end = self.shake_hands(host, peer, &call) => end,
-            () = overdue => match patience {
-                // Too short to tell it to others anew.
-                Patience::AtOnce { until } => {
-                    let seconds = HURRIED_LIMIT.as_secs();
-                    let told = format!("{peer}: not a word in {seconds} second");
-                    Err(FetchError::Silent { told, until })
-                }
-                Patience::Word | Patience::Whole => {
-                    call.fell_silent();
-                    let seconds = WORD_LIMIT.as_secs();
-                    Err(FetchError::Connect(format!("{peer}: not a word in {seconds} seconds")))
-                }
-            }
+            end = self.settings.tls.handshake(stream, host) => end.map_err(|e| match e {
+                WebTlsError::Certificate(why) => FetchError::Certificate(why),
+                WebTlsError::Handshake(why) => FetchError::Handshake(why),
+                WebTlsError::Ours(why) => FetchError::Ours(why),
+            }),
+            () = overdue => Err(self.silence(peer, &call, patience)),
         }
     }
 
-    async fn shake_hands(
-        &self,
-        host: &Domain,
-        peer: SocketAddr,
-        call: &Arc<Call>,
-    ) -> Result<WebStream<Heard>, FetchError> {
-        let stream = dial(peer, &self.settings.local, WORD_LIMIT).await.map_err(|e| match e {
-            DialError::TimedOut => {
+    /// Its time is over, and nobody has spoken.
+    fn silence(&self, peer: SocketAddr, call: &Call, patience: Patience) -> FetchError {
+        match patience {
+            // Too short to tell it to others anew.
+            Patience::AtOnce { until } => {
+                let told = format!("{peer}: not a word in {} s", self.hurry.as_secs());
+                FetchError::Silent { told, until }
+            }
+            Patience::Word | Patience::Whole => {
                 call.fell_silent();
-                FetchError::Connect(format!("{peer}: {e}"))
+                FetchError::Connect(format!("{peer}: not a word in {} s", WORD_LIMIT.as_secs()))
             }
-            DialError::Peer(_) | DialError::NoLocalAddress => {
-                FetchError::Connect(format!("{peer}: {e}"))
-            }
-            DialError::Local(_) => FetchError::Ours(format!("{peer}: {e}")),
-        })?;
-        let stream = Heard { stream, call: Arc::clone(call) };
-        self.settings.tls.handshake(stream, host).await.map_err(|e| match e {
-            WebTlsError::Certificate(why) => FetchError::Certificate(why),
-            WebTlsError::Handshake(why) => FetchError::Handshake(why),
-            WebTlsError::Ours(why) => FetchError::Ours(why),
-        })
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Counts {
     pub unavailable: u64,
     pub fetched: u64,
     pub fetch_errors: u64,
-    /// Not asked for, because others had heard nothing at the policy host.
+    /// Given up after a second, because others had heard nothing at the policy host.
     pub put_off: u64,
     pub invalid: u64,
     pub webpki_invalid: u64,

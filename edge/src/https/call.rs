@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use posthaste_mail::sts::silence::SilentHosts;
 use posthaste_mail::time::Timestamp;
@@ -37,7 +38,14 @@ impl Book {
 
     pub fn call(self: &Arc<Book>, address: IpAddr) -> Arc<Call> {
         let number = self.hosts().begin(address, self.clock.now());
-        Arc::new(Call { book: Arc::clone(self), address, number, heard: AtomicBool::new(false) })
+        Arc::new(Call {
+            book: Arc::clone(self),
+            address,
+            number,
+            asked: AtomicBool::new(false),
+            asks: Notify::new(),
+            heard: AtomicBool::new(false),
+        })
     }
 }
 
@@ -46,10 +54,29 @@ pub(super) struct Call {
     book: Arc<Book>,
     address: IpAddr,
     number: u64,
+    asked: AtomicBool,
+    asks: Notify,
     heard: AtomicBool,
 }
 
 impl Call {
+    /// There is a connection, and what follows is work of our own (`tls::web`), for which there may be many at once.
+    pub fn is_connected(&self) {
+        self.book.hosts().rests(self.address, self.number);
+    }
+
+    /// When it is the other side that has to speak.
+    pub async fn asked(&self) {
+        self.asks.notified().await;
+    }
+
+    fn asks(&self) {
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            self.book.hosts().waits(self.address, self.number, self.book.clock.now());
+            self.asks.notify_one();
+        }
+    }
+
     pub fn was_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
@@ -100,6 +127,7 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.call.asks();
         Pin::new(&mut self.stream).poll_write(cx, octets)
     }
 

@@ -7,9 +7,10 @@
 //!
 //! That is hearsay, and a policy that could not be had demands nothing (RFC 8461 §3.3, unless an older one is kept). Whether a host
 //! speaks may depend on the name it is asked for, and names are chosen by strangers. Therefore each is asked all the same, only that nobody
-//! spoke at all counts, any word at the address ends it, and a domain that was put off by hearsay has the whole time the next time
-//! (`freshness::Failed`): hearsay costs it a minute at most, however often others renew it. A refusal is not remembered: it costs no time to
-//! hear it again.
+//! spoke at all counts, any word at the address ends it, and a domain that was put off by hearsay waits for itself the next time, ten
+//! seconds (`freshness::Failed`): a host that speaks within these loses it a minute at most, however often others renew the hearsay.
+//! Nor is anybody silent while we are busy ourselves and have not asked him. A refusal is not remembered: it costs no time to hear it
+//! again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -29,7 +30,7 @@ pub const MOST: usize = 20_000;
 pub enum Hearsay {
     /// A silent address has to speak at once.
     Believed,
-    /// It has all its time.
+    /// It has as long as any address has behind which there are others.
     Ignored,
 }
 
@@ -63,6 +64,16 @@ impl SilentHosts {
         self.serial += 1;
         self.waiting.entry(address).or_default().insert(self.serial, now);
         self.serial
+    }
+
+    /// A fetch is connected, and has not said a word itself.
+    pub fn rests(&mut self, address: IpAddr, fetch: u64) {
+        self.leave(address, fetch);
+    }
+
+    /// It has, and waits for the answer.
+    pub fn waits(&mut self, address: IpAddr, fetch: u64, now: Timestamp) {
+        self.waiting.entry(address).or_default().insert(fetch, now);
     }
 
     /// A fetch heard a word. Whoever waits at the same address waits from now.
@@ -159,6 +170,21 @@ mod tests {
         assert_eq!(hosts.until(address(1), at(24)), Some(at(84)));
         hosts.end(address(1), fetch, at(99)); // once is enough
         assert_eq!(hosts.until(address(1), at(99)), None);
+    }
+
+    #[test]
+    fn nobody_is_silent_who_was_not_asked() {
+        let mut hosts = SilentHosts::default();
+        let fetch = hosts.begin(address(1), at(0));
+        hosts.rests(address(1), fetch);
+        assert_eq!(hosts.until(address(1), at(60)), None);
+        hosts.waits(address(1), fetch, at(60));
+        assert_eq!(hosts.until(address(1), at(64)), None);
+        assert_eq!(hosts.until(address(1), at(65)), Some(at(125)));
+        let called_off = hosts.begin(address(2), at(0));
+        hosts.rests(address(2), called_off);
+        hosts.end(address(2), called_off, at(30));
+        assert_eq!(hosts.until(address(2), at(30)), None);
     }
 
     #[test]
