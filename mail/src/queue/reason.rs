@@ -186,7 +186,7 @@ impl Reason {
                 Some(format!("posthaste queue reroute TARGET {which} --yes"))
             }
             Reason::RouteHeld { target, .. } => Some(format!(
-                "`auth` of {target}, or the account at its server; a restart tries at once"
+                "`auth` of {target}, or the account at its server; then a restart, and posthaste queue retry {which}"
             )),
             Reason::Suspended { .. } => Some("posthaste ps tells of its last fault".to_string()),
             Reason::Delivering { .. }
@@ -228,6 +228,8 @@ mod tests {
         let held = Reason::RouteHeld { target: "relay".into(), held };
         assert_eq!((held.since(), held.until()), (Some(since), Some(until)));
         assert!(held.text().contains("target relay") && held.text().ends_with("535 5.7.8 no"));
-        assert!(held.remedy("--id x", &key).unwrap().starts_with("`auth` of relay"));
+        // The hold ends with the process, the schedule does not.
+        let remedy = held.remedy("--id x", &key).unwrap();
+        assert!(remedy.starts_with("`auth` of relay") && remedy.ends_with("queue retry --id x"));
     }
 }
