@@ -107,8 +107,15 @@ pub fn for_want_of_tls(failure: Failure, facts: &SessionFacts) -> Failure {
 }
 
 /// RFC 3207 §4: 530 means that STARTTLS has to come first. RFC 5248 §3: X.7.10 is encryption needed.
-pub fn wants_tls(failure: &Failure) -> bool {
+fn wants_tls(failure: &Failure) -> bool {
     failure.code == 530 || (failure.status.1, failure.status.2) == (7, 10)
+}
+
+/// What a server says that may want TLS, in words of its own: a refusal of the sender or for policy, and for good. It stands, but the next
+/// message should not be heard without TLS again.
+pub fn may_want_tls(failure: &Failure) -> bool {
+    let may_be = failure.cause == Cause::Refused(Stage::Mail) || failure.status.1 == 7;
+    wants_tls(failure) || may_be && failure.class() == Class::Permanent
 }
 
 /// Who may be asked next about a recipient that met a failure.
@@ -223,6 +230,10 @@ mod tests {
         }
         let about_mail = refused(550, Enhanced(5, 7, 1));
         assert_eq!(for_want_of_tls(about_mail.clone(), &fallback), about_mail);
+        // But the next message asks for TLS again.
+        let said = |stage, code, text| may_want_tls(&Failure::refused(stage, code, None, text));
+        assert!(may_want_tls(&about_mail) && said(Stage::Mail, 550, "encryption required"));
+        assert!(!said(Stage::Rcpt, 550, "no such user") && !said(Stage::Mail, 451, "later"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use posthaste_mail::address::Domain;
 use posthaste_mail::attempt::addressee::Addressee;
 use posthaste_mail::attempt::phase::Phase;
 use posthaste_mail::attempt::ports::{Approach, Delivery, Ports, Rest, Sessions, Transacted};
-use posthaste_mail::attempt::verdict::wants_tls;
+use posthaste_mail::attempt::verdict::may_want_tls;
 use posthaste_mail::envelope::TlsWish;
 use posthaste_mail::lookup::Lookup;
 use posthaste_mail::outcome::{Cause, Failure, Outcome, SessionFacts};
@@ -211,7 +211,8 @@ impl Delivery for RemotePorts {
 
     async fn transact(&mut self, live: &mut Live, addressees: &[Addressee]) -> Transacted {
         let done = self.carriage.transact(&self.caller.network.outfit(), live, addressees).await;
-        let insists = |(_, fate): &(u32, Fate)| matches!(fate, Fate::Refused(no) if wants_tls(no));
+        let insists =
+            |(_, fate): &(u32, Fate)| matches!(fate, Fate::Refused(no) if may_want_tls(no));
         if live.proof.channel == Channel::ClearAfterFailure && done.fates.iter().any(insists) {
             self.caller.broken_tls.forget(&live.remote.host, live.proof.address);
         }
