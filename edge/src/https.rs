@@ -40,7 +40,7 @@ const MOST_ADDRESSES: usize = 4;
 /// For the connection and the first word of one of them, so that a dead one leaves time for the next. What we take ourselves before we say
 /// something is not in it.
 const WORD_LIMIT: Duration = Duration::from_secs(10);
-/// The same where others wait in vain. A server that is well has said its hello by then, wherever it is.
+/// The same where others wait in vain: for a server that is well, two round trips.
 const HURRIED_LIMIT: Duration = Duration::from_secs(1);
 /// Octets of a head; hyper reads no longer one.
 const LONGEST_HEAD: usize = 16 * 1024;

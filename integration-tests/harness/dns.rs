@@ -15,6 +15,7 @@ use hickory_resolver::proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
+use crate::harness::listener;
 use crate::harness::process::wait_until;
 
 /// Lives of records: short, so that a test can change its mind.
@@ -60,8 +61,8 @@ pub struct Dns {
 
 impl Dns {
     pub fn start(address: SocketAddr) -> Dns {
-        let udp = UdpSocket::bind(address).unwrap();
-        let tcp = TcpListener::bind(address).unwrap();
+        let udp = listener::udp(address);
+        let tcp = listener::tcp(address);
         let zone = Arc::new(Mutex::new(Zone::default()));
         let stopped = Arc::new(AtomicBool::new(false));
         let (book, stop) = (Arc::clone(&zone), Arc::clone(&stopped));

@@ -31,6 +31,7 @@ pub mod exim;
 pub mod forwarding;
 pub mod history;
 pub mod imap;
+pub mod listener;
 pub mod maildir;
 pub mod message;
 pub mod mounts;

@@ -2,20 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openssl::ssl::SslAcceptor;
 
 use crate::harness::connection::Connection;
+use crate::harness::listener;
 use crate::harness::process::wait_until;
 use crate::harness::session::{Dialect, Greeting, Session};
-
-/// For a server that was there before to be gone.
-const REBIND: Duration = Duration::from_secs(5);
 
 /// One message, as the client sent it.
 #[derive(Clone, Debug)]
@@ -125,7 +123,7 @@ impl Sink {
         address: SocketAddr,
         serve: impl Fn(Connection, usize, &Record) -> io::Result<()> + Send + Sync + 'static,
     ) -> Sink {
-        let listener = listen(address);
+        let listener = listener::tcp(address);
         let address = listener.local_addr().unwrap();
         let book = Arc::new(Book::default());
         let shared = Arc::clone(&book);
@@ -226,20 +224,6 @@ impl Drop for Sink {
             let _ = listening.join();
         }
     }
-}
-
-/// A server that was at the address before may seem to be there still: a child that another test is starting has its socket until it has
-/// become another program.
-fn listen(address: SocketAddr) -> TcpListener {
-    let mut listener = TcpListener::bind(address);
-    let end = Instant::now() + REBIND;
-    while listener.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::AddrInUse)
-        && Instant::now() < end
-    {
-        thread::sleep(Duration::from_millis(5));
-        listener = TcpListener::bind(address);
-    }
-    listener.unwrap()
 }
 
 /// Where one connection is written down.

@@ -109,7 +109,7 @@ pub fn small(outbound: &Outbound, recipient: &str) -> String {
 pub fn again(outbound: &Outbound, recipient: &str) -> String {
     let first = small(outbound, recipient);
     outbound.daemon.wait_for_trace(&first, "delivered", SOON);
-    sleep(Duration::from_millis(1100));
+    sleep(Duration::from_millis(2500));
     small(outbound, recipient)
 }
 

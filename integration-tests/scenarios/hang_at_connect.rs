@@ -5,6 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::harness::area::Area;
+use crate::harness::listener;
 use crate::harness::outbound::{Outbound, SOON};
 
 /// More connections than a listener keeps for a program that never takes one.
@@ -19,7 +20,7 @@ struct Hanging {
 
 impl Hanging {
     fn start(area: &Area) -> Hanging {
-        let listener = TcpListener::bind(area.socket()).unwrap();
+        let listener = listener::tcp(area.socket());
         let address = listener.local_addr().unwrap();
         let mut waiting = Vec::new();
         while waiting.len() < MOST {

@@ -6,6 +6,7 @@ use crate::harness::exim::{self, Exim};
 use crate::harness::mounts;
 use crate::harness::outbound::{Outbound, SOON};
 use crate::harness::postfix::{self, Postfix};
+use crate::harness::process::wait_until;
 
 /// A message is delivered in its first attempt or not at all: retries are far away.
 fn start(test: &str) -> Outbound {
@@ -26,6 +27,7 @@ fn who_was_put_off_once_comes_in_another_session() {
     outbound.dns.domain("example.test", screened.ip());
     let id = outbound.send("one@example.test");
     outbound.daemon.wait_for_trace(&id, "450 4.3.2", SOON);
+    wait_until("postscreen knows us", SOON, || postfix.log().contains("PASS NEW"));
     let id = outbound.send("two@example.test");
     outbound.daemon.wait_for_trace(&id, "delivered", SOON);
     postfix.mailbox.wait_for(1, SOON);

@@ -39,7 +39,7 @@ fn a_silent_policy_host_of_many_domains_holds_up_nobody_else() {
     outbound.send("user@lively.test");
     // Ten seconds of patience, then one for each sixteen: RFC 8461 §3.3, mail goes on without a policy that cannot be had. With patience for
     // all of them it would be two minutes.
-    lively.wait_for(1, Duration::from_secs(60));
+    lively.wait_for(1, Duration::from_secs(90));
     sink.wait_for(DOMAINS, Duration::from_secs(60));
     outbound.daemon.wait_until_queue_is_empty(SOON);
     assert_eq!(silent.sink.connections(), DOMAINS, "each is asked once");

@@ -328,14 +328,14 @@ async fn a_hundred_answers_in_the_nick_of_time_are_one_answer_too_late() {
 
 #[tokio::test]
 async fn after_the_dot_the_ceiling_is_forgotten() {
-    let timeouts = shortened(|all| all.transaction = Duration::from_secs(2));
+    let timeouts = shortened(|all| all.transaction = Duration::from_secs(5));
     let patient = Sending { timeouts, ..Sending::default() };
     let delivered = patient.to(small(), async |mut peer: Peer| {
         peer.accepts().await;
         assert_eq!(peer.hears().await, "DATA");
         peer.says("354 go on").await;
         while peer.hears().await != "." {}
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
         peer.says("250 taken").await;
     });
     let (ending, ()) = delivered.await;
